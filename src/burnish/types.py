@@ -1,0 +1,347 @@
+"""The core types: what a row means, what is predicted from it, and what a step is made of.
+
+Nothing here computes; modules hand these to each other and need not know each other. Data makes examples from rows and sequences
+from examples; batching makes batches of sequences; `models` turns a batch into outputs, an objective turns outputs into a loss;
+sampling turns tasks into answers, a score turns answers into statistics.
+
+Letters in the names of arrays and tensors (`logprobs_N`): N read-outs of a batch, S sequences, B rows of a padded layout, T token
+positions, V vocabulary, H hidden size, C classes, K anything small per item, R resamples, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = ("system", "user", "assistant", "tool")
+
+
+# ------------------------------------------------------------------------------------------------ where something comes from
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an example was read: a file as the user named it, a line from 1 (or row of a table), and a section or page."""
+
+    file: str
+    line: int | None = None
+    section: str | None = None
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return place if self.section is None else f"{place} ({self.section})"
+
+
+# ------------------------------------------------------------------------------------------------------------ what a row means
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text inside content."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture inside content: a local path and the sha256 of its bytes."""
+
+    path: str
+    sha256: str
+
+
+Content = tuple[TextPart | ImagePart, ...]
+
+
+def content(text: str) -> Content:
+    """Return content that holds only this text."""
+    return (TextPart(text),)
+
+
+def plain(parts: Content) -> str:
+    """Return the text of content, its pictures left out."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool by the assistant: its name and its arguments as a JSON object."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialog. `weight` is how strongly an assistant turn is learned; None leaves it to the renderer's policy."""
+
+    role: Role
+    content: Content
+    tool_calls: tuple[ToolCall, ...] = ()
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What all examples have: their origin, and a group that is never divided between train, dev and test."""
+
+    origin: Origin
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Row):
+    """A text to continue: every token is learned."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialog(Row):
+    """Messages of which the assistant's are imitated; `tools` are JSON schemas offered to the model."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair(Row):
+    """A prompt with a better and a worse continuation."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated(Row):
+    """Messages with a rating of the last answer: a number, or 1 and 0 for a thumb up and down."""
+
+    messages: tuple[Message, ...]
+    rating: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled(Row):
+    """Content with one label, several labels, or a number (`labels` empty); `several` says which of the first two is meant."""
+
+    content: Content
+    labels: tuple[str, ...] = ()
+    number: float | None = None
+    several: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Characters start..end (end excluded) of a text, with a label; spans may overlap."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged(Row):
+    """A text with labelled spans of characters."""
+
+    content: Content
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answerable(Row):
+    """A question on a context; `answers` are (character offset, text) pairs, none where the context does not say."""
+
+    question: str
+    context: str
+    answers: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a score compares an answer with; only the fields that the task has are filled.
+
+    `texts` are acceptable answers, the first one canonical. `labels` is None where the task has none. `choices` are all labels a
+    task knows, so that a score can tell a wrong label from an answer that is no label at all.
+    """
+
+    texts: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    choices: tuple[str, ...] = ()
+    spans: tuple[Span, ...] | None = None
+    source: str | None = None
+    number: float | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Row):
+    """A prompt to attempt, with what is needed to score the attempt. `text` is set instead of messages for plain text."""
+
+    messages: tuple[Message, ...]
+    expected: Expected
+    tools: tuple[Mapping[str, Any], ...] = ()
+    text: str | None = None
+
+
+Example = Text | Dialog | Pair | Rated | Labelled | Tagged | Answerable | Task
+
+
+# ---------------------------------------------------------------------------------------------------- what a model is asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sequence:
+    """Tokens, and the places where something is predicted (read-outs): one example rendered for one model.
+
+    tokens_T int32; at_N int32 positions whose hidden state is read; target_N what is predicted there; weight_N float32 how strongly
+    it counts; streams_N further float32 arrays per read-out. Only the renderer knows about shifting: token i of a causal model is
+    read at i-1. `prompt_length` tokens at the start are shared with the other sequences of the same prompt (0: none).
+    """
+
+    tokens_T: np.ndarray
+    at_N: np.ndarray
+    target_N: np.ndarray
+    weight_N: np.ndarray
+    origin: Origin
+    streams: Mapping[str, np.ndarray] = field(default_factory=dict)
+    task: str = "main"
+    group: int = 0
+    role: str = "policy"
+    text_bytes: int = 0
+    """UTF-8 bytes of the text that the read-outs predict, for bits per byte."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.tokens_T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """How a batch's sequences lie in the model's input. Only `models` reads it.
+
+    input_ids_BT; position_ids_BT, which restart at each sequence; document_BT the sequence a position belongs to (-1: padding), or
+    None where each row holds one sequence padded on the right, which needs no mask in a causal model; row_S and start_S say where a
+    sequence begins.
+    """
+
+    kind: Literal["padded", "packed"]
+    input_ids_BT: torch.Tensor
+    position_ids_BT: torch.Tensor
+    document_BT: torch.Tensor | None
+    row_S: torch.Tensor
+    start_S: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One micro-batch: sequences of one task in a layout, and all their read-outs as flat vectors.
+
+    The vectors are the same in every layout. at_N counts from the start of its own sequence; sequence_N tells which sequence.
+    """
+
+    layout: Layout
+    at_N: torch.Tensor
+    target_N: torch.Tensor
+    weight_N: torch.Tensor
+    sequence_N: torch.Tensor
+    streams: Mapping[str, torch.Tensor]
+    group_S: torch.Tensor
+    role_S: tuple[str, ...]
+    task: str
+    origins: tuple[Origin, ...]
+    tokens: int
+    """Real (not padding) tokens."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What the model gave at the read-outs; only what the objective names in `needs` is filled, each with one row per read-out."""
+
+    logprobs_N: torch.Tensor | None = None
+    entropy_N: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loss:
+    """Named terms as sums over the batch's read-outs, never means, and metrics as (sum, count)."""
+
+    terms: Mapping[str, torch.Tensor]
+    metrics: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What loss: a pure function of outputs and batch.
+
+    `function(outputs, batch, **options) -> Loss`; `counts(batch, **options) -> {term: denominator}` from read-outs and weights
+    alone, known before any forward pass. `weights(**options) -> {term: factor}` where a loss has several terms. `reads` are the
+    example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
+    """
+
+    function: Callable[..., Loss]
+    counts: Callable[..., Mapping[str, torch.Tensor]]
+    needs: tuple[str, ...]
+    reads: tuple[type, ...]
+    additive: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Technique:
+    """Which parameters may move: `function(network, **options) -> network`, the others frozen, before the optimizer is made.
+
+    `learning_rate` is the default for this technique; `merges` says whether the result can be folded into the base weights;
+    `reference` how the policy before step 0 is kept: by switching the adapter off, or as a copy of what moves.
+    """
+
+    function: Callable[..., Any]
+    learning_rate: float
+    merges: bool
+    saves: Literal["adapter", "model"]
+    reference: Literal["adapter_off", "copy"]
+    virtual_positions: int = 0
+
+
+# --------------------------------------------------------------------------------------------------------- answers and their worth
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered to one task.
+
+    `stopped` is True where it ended by itself and not at the token limit. The three likelihood fields are filled where a score
+    asks for the likelihood of the expected text: its negative log-likelihood in nats, and its tokens and UTF-8 bytes.
+    """
+
+    text: str = ""
+    stopped: bool = False
+    tokens: int = 0
+    nll: float = 0.0
+    nll_tokens: int = 0
+    nll_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How good answers are: statistics per answer that add up over rows, and what their sum means.
+
+    `statistics(answers, tasks, **options) -> float64 array [rows, K]`, never raising on junk; `combine(sums) -> array` maps sums of
+    shape [..., K] to values of shape [...], so that resampled sums of a bootstrap are combined in one call. A mean is K = 2:
+    (value, 1). A score of a single row, `combine(statistics[i])`, is also a reward.
+    """
+
+    statistics: Callable[..., np.ndarray]
+    combine: Callable[[np.ndarray], np.ndarray]
+    higher_is_better: bool = True
+    needs: Literal["text", "likelihood"] = "text"
+    best: float = 1.0
+    applies: Callable[[Task], bool] = lambda task: True
+    """Whether a task holds what this score compares with."""
