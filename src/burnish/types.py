@@ -203,7 +203,7 @@ class Sequence:
 
     tokens_T int32; at_N int32 positions whose hidden state is read; target_N what is predicted there; weight_N float32 how strongly
     it counts; streams_N further float32 arrays per read-out. Only the renderer knows about shifting: token i of a causal model is
-    read at i-1. `prompt_length` tokens at the start are shared with the other sequences of the same prompt (0: none).
+    read at i-1.
     """
 
     tokens_T: np.ndarray
@@ -283,14 +283,16 @@ class Objective:
     """What loss: a pure function of outputs and batch.
 
     `function(outputs, batch, **options) -> Loss`; `counts(batch, **options) -> {term: denominator}` from read-outs and weights
-    alone, known before any forward pass. `weights(**options) -> {term: factor}` where a loss has several terms. `reads` are the
-    example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
+    alone, known before any forward pass; `terms` are the names of both. A factor between terms belongs into the sums. `reads` are
+    the example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
     """
 
     function: Callable[..., Loss]
     counts: Callable[..., Mapping[str, torch.Tensor]]
+    terms: tuple[str, ...]
     needs: tuple[str, ...]
     reads: tuple[type, ...]
+    metrics: tuple[str, ...] = ()
     additive: bool = True
 
 

@@ -1,0 +1,41 @@
+# Everything a fresh machine needs: `make demo`, `make test`. Without make, see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test test-all lint format results clean
+
+demo: $(INSTALLED)
+	$(BIN)/burnish demo
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED) lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/pyright
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+# Makes every figure of docs/results.md again; needs the public data sets (burnish data get NAME).
+results: $(INSTALLED)
+	$(BIN)/python benchmarks/results.py
+
+# torch first and pinned: an open range would take a build with several GB of CUDA packages.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" || \
+	  { echo "burnish needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs,dev]"
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) runs/demo dist build

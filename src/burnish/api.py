@@ -1,0 +1,278 @@
+"""The Python interface: what the command line does, as functions.
+
+    import burnish
+    run = burnish.tune("run.toml", "train.epochs=1")          # a run directory
+    burnish.evaluate(run)["scores"]                            # base beside tuned, with intervals
+    model = burnish.load(run)
+    burnish.generate(model, ["Where is my parcel?"])
+
+Enters: names, paths and options of a user. Leaves: plain values. Which rooms a verb goes through is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from burnish import config, runs
+from burnish.assets import sample as sample_file
+from burnish.config import Resolved
+from burnish.config_schema import RunConfig
+from burnish.data.dialog import Frame, as_task, known_labels
+from burnish.data.render import Renderer
+from burnish.data.split import group_keys
+from burnish.devices import choose_device
+from burnish.errors import ConfigError, DataError, UsageError
+from burnish.evaluate import Asking, answer, resolve_scores
+from burnish.finish import base_answers, measured
+from burnish.gather import read_rows
+from burnish.models import Model, load_model
+from burnish.prepare import Plan, prepare, registries
+from burnish.sampling import Options
+from burnish.sampling import generate as sample
+from burnish.scores import applicable
+from burnish.tune import Watch
+from burnish.tune import tune as carry_out
+from burnish.types import Message, Task, content, plain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model that is ready to answer, in the form in which it was taught."""
+
+    model: Model
+    renderer: Renderer
+    settings: Mapping[str, Any]
+
+    @property
+    def continues_text(self) -> bool:
+        """Whether it was taught plain text, so that a prompt is continued and not answered."""
+        return self.settings.get("form") == "text"
+
+    def task(self, prompt: str) -> Task:
+        """Return a user's prompt as a task, framed by the run's own system prompt and prompt template."""
+        from burnish.types import Expected, Origin
+
+        origin = Origin("prompt")
+        if self.continues_text:
+            return Task(messages=(), expected=Expected(), text=prompt, origin=origin)
+        frame = self.renderer.frame
+        system = (Message(role="system", content=content(frame.system)),) if frame.system else ()
+        return Task(
+            messages=(*system, Message(role="user", content=content(frame.ask(prompt)))), expected=Expected(), origin=origin
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------- tune and check
+
+
+def resolve(
+    run: str | Path | Mapping[str, Any], *overrides: str, defaults: Mapping[str, Any] | None = None, **values: Any
+) -> Resolved:
+    """Return the run that a file (or a mapping of values) and overrides describe, checked, each value with its origin.
+
+    Keyword values are tables or dotted names with underscores doubled (`train__epochs=1`). Raises ConfigError with all problems.
+    """
+    given = {key.replace("__", "."): item for key, item in values.items()}
+    tree: dict[str, Any] = dict(run) if isinstance(run, Mapping) else {}
+    for name, item in given.items():
+        place = tree
+        *tables, last = name.split(".")
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = item
+    path = None if isinstance(run, Mapping) else Path(run)
+    return config.load(path, overrides, registries=registries(), defaults=defaults, values=tree)
+
+
+def check(run: str | Path | Mapping[str, Any], *overrides: str, measure: bool = True, **values: Any) -> dict[str, Any]:
+    """Return the data report of a run, with estimates of memory and time; raises with every problem before any weights are read."""
+    resolved = resolve(run, *overrides, **values)
+    return prepare(replace_model(resolved, tune_first=None), measure=measure).report
+
+
+def tune(
+    run: str | Path | Mapping[str, Any], *overrides: str, resume: bool = False, watch: Watch | None = None, **values: Any
+) -> Path:
+    """Carry out a run and return its run directory.
+
+    A run whose `model` is another run file has that one tuned first, unless its result is there and of the same content.
+    Raises UsageError (nothing was started), RunError (the run failed) or Stopped (a clean stop, everything saved).
+    """
+    watch = watch or Watch()
+    resolved = resolve(run, *overrides, **values)
+    return carry_out(replace_model(resolved, tune_first=watch), resume=resume, watch=watch)
+
+
+def replace_model(resolved: Resolved, *, tune_first: Watch | None) -> Resolved:
+    """Return the run with a run file as its model replaced by that run's output, tuned first where missing or stale."""
+    if not resolved.config.model.endswith(".toml"):
+        return resolved
+    before = config.load(Path(config.model_reference(resolved)), registries=registries())
+    output = Path(before.config.output)
+    fresh = runs.is_finished(output) and not _stale(before, output)
+    if not fresh:
+        if tune_first is None:
+            raise ConfigError(
+                f"model = {resolved.config.model!r}: that run is not tuned yet ({output}). Tune it first: burnish tune {before.file}"
+            )
+        tune_first.say(f"{resolved.config.model} is tuned first, into {output}")
+        carry_out(replace_model(before, tune_first=tune_first), resume=runs.Run(output).status_json.exists(), watch=tune_first)
+    return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
+
+
+def _stale(now: Resolved, output: Path) -> bool:
+    """Return whether a finished run was made by other values than its run file gives now (those it leaves open aside)."""
+    then = config.load(runs.Run(output).run_toml, registries=registries())
+    given = {name for name, origin in now.origins.items() if origin != "default"}
+    return any(change.split(":", 1)[0] in given for change in config.difference(then, now))
+
+
+# ---------------------------------------------------------------------------------------------------------- load, generate, evaluate
+
+
+def load(name: str | Path, *, dtype: str = "auto", adapter: bool = True) -> Loaded:
+    """Return a model by run directory, folder, bundled name or hub id, ready to answer as it was taught."""
+    model = load_model(str(name), choose_device(dtype, moves_base=False), adapter=adapter)
+    settings = model.found.settings
+    frame = Frame(settings.get("system"), settings.get("prompt"), tuple(settings.get("choices", ())))
+    limit = int(settings.get("max_length") or model.max_length)
+    return Loaded(model, Renderer(model.tokenizer, limit, model.end_ids(), frame), settings)
+
+
+def generate(
+    model: str | Path | Loaded,
+    prompts: Sequence[str] | None = None,
+    *,
+    data: str | Path | None = None,
+    format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    max_tokens: int | None = None,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: Sequence[str] = (),
+    seed: int = 0,
+    batch: int = 32,
+) -> list[dict[str, Any]]:
+    """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}."""
+    loaded = model if isinstance(model, Loaded) else load(model)
+    if (prompts is None) == (data is None):
+        raise UsageError("Give either a prompt or a data file with rows to answer.")
+    tasks = (
+        [loaded.task(prompt) for prompt in prompts] if prompts is not None else _tasks(loaded, str(data), format, columns, limit)
+    )
+    options = Options(
+        max_tokens=max_tokens or int(loaded.settings.get("max_tokens") or 128),
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=tuple(stop),
+        seed=seed,
+        batch=batch,
+    )
+    given = sample(loaded.model, [loaded.renderer.prompt(task) for task in tasks], options)
+    rows = []
+    for task, one in zip(tasks, given, strict=True):
+        asked = task.text if task.text is not None else plain(task.messages[-1].content)
+        text = one.text if task.text is not None else one.text.strip()
+        row = {"prompt": asked, "text": text, "stopped": one.stopped, "tokens": len(one.tokens)}
+        rows.append(row | ({"origin": str(task.origin)} if data is not None else {}))
+    return rows
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | None = None,
+    *,
+    scores: Sequence[str] = (),
+    limit: int | None = None,
+    format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    max_tokens: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Return scores with intervals: of a tuned model beside its base, or of a model alone.
+
+    Without `data`, the held-out rows of a run directory are used. The result has the shape of report.json.
+    """
+    folder = Path(model)
+    is_run = (folder / "run.toml").is_file()
+    loaded = load(model)
+    if data is None and not is_run:
+        raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
+    tasks = _held_out(folder, limit) if data is None else _tasks(loaded, str(data), format, columns, limit)
+    names = list(scores) or applicable(tasks)
+    chosen = resolve_scores(names)
+    longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
+    asking = Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut"))
+    say(f"Measuring {model} on {len(tasks)} rows")
+    given = answer(loaded.model, loaded.renderer, tasks, chosen, asking)
+    arms = {"model": given}
+    if (beside := _base(loaded, folder, is_run)) is not None:
+        say("Measuring its base on the same rows")
+        arms = {"base": beside(tasks, chosen, asking), "tuned": given}
+    return {
+        "schema": 1,
+        "run": {"name": str(model), "model": loaded.model.found.base if loaded.model.found.adapter else str(model)},
+        **measured(tasks, arms, chosen, seed=seed),
+    }
+
+
+def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[..., Any] | None:
+    """Return what answers as the base of a tuned model, None where it has none that is known."""
+    if loaded.model.found.adapter is not None:
+
+        def without_adapter(tasks: Sequence[Task], chosen: Any, asking: Asking) -> Any:
+            with loaded.model.network.disable_adapter():
+                return answer(loaded.model, loaded.renderer, tasks, chosen, asking)
+
+        return without_adapter
+    if not is_run:
+        return None
+    resolved = config.load(folder / "run.toml", registries=registries())
+    base = load_model(config.model_reference(resolved), loaded.model.target)
+    return lambda tasks, chosen, asking: answer(base, loaded.renderer, tasks, chosen, asking)
+
+
+def _held_out(folder: Path, limit: int | None) -> list[Task]:
+    """Return the test rows of a run, read again from its data."""
+    plan: Plan = prepare(config.load(folder / "run.toml", registries=registries()))
+    tasks = plan.tasks("test")
+    if not tasks:
+        raise DataError(f"{folder} held no rows out. Give some: --data FILE")
+    return tasks[:limit]
+
+
+def _tasks(loaded: Loaded, source: str, format: str, columns: Mapping[str, str] | None, limit: int | None) -> list[Task]:
+    """Return the rows of a file as tasks in the form that the model was taught, with groups."""
+    examples = read_rows(source, Path.cwd(), format=format, columns=columns or {})[:limit]
+    frame = loaded.renderer.frame
+    if not frame.choices:
+        frame = replace(frame, choices=known_labels(examples))
+    groups = group_keys(examples)
+    return [replace(as_task(example, frame), group=group) for example, group in zip(examples, groups, strict=True)]
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the demo
+
+
+def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
+    """Run the whole job on the bundled model and sample rows, and return its run directory; an earlier demo there is replaced."""
+    import shutil
+
+    from burnish.usecases import USECASES
+
+    if runs.is_finished(output):
+        shutil.rmtree(output)
+    usecase = USECASES["support"]()
+    run = {**usecase.run, "data": {**usecase.run["data"], "source": str(sample_file(usecase.samples[0]))}, "output": output}
+    resume = runs.Run(Path(output)).status_json.exists()
+    return carry_out(resolve(run), resume=resume, watch=watch)
+
+
+__all__ = ["Loaded", "RunConfig", "Watch", "base_answers", "check", "demo", "evaluate", "generate", "load", "resolve", "tune"]

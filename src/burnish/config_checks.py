@@ -1,0 +1,184 @@
+"""What several fields of a run mean together, and values that follow from others.
+
+Enters: the merged tree of a run and the keys that are wrong by themselves already. Leaves: problems between fields that are right by
+themselves, and a tree in which every value that follows from others is filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from burnish.config_layers import CHOICES, EXCLUSIVE, Key, Merged, Place, Problem, lookup
+from burnish.config_options import Registries, check_name
+from burnish.config_problems import shown
+from burnish.config_schema import DEFAULT_EPOCHS, RunConfig
+
+_NEEDS_DEV = ("evaluate.every", "evaluate.limit", "evaluate.patience", "evaluate.best")
+
+Values = Mapping[str, Any]
+"""Values by dotted name, with defaults filled in."""
+
+
+def key_of(name: str) -> Key:
+    """Return the key of a field's dotted name."""
+    return tuple(name.split("."))
+
+
+def default_of(name: str) -> Any:
+    """Return the default of a field by its dotted name."""
+    value: Any = RunConfig()
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def fill(merged: Merged, *, path: Path | None) -> None:
+    """Fill in values that follow from others, in place: output folder, names of functions, 3 epochs, no share or best without rows.
+
+    A part with rows of its own takes no share of the others; without dev rows there is no best checkpoint to choose.
+    """
+
+    def put(name: str, value: Any, origin: str) -> None:
+        table = merged.tree
+        for part in name.split(".")[:-1]:
+            table = table.setdefault(part, {})
+        if isinstance(table, dict):
+            table[name.split(".")[-1]] = value
+            merged.places[key_of(name)] = Place(origin, origin)
+
+    def free(name: str) -> bool:
+        above = key_of(name)[:-1]
+        return lookup(merged.tree, key_of(name)) is None and isinstance(lookup(merged.tree, above) or {}, dict)
+
+    if free("output"):
+        put("output", default_output(path), "default")
+    for kind in CHOICES:
+        # Options may be given without the name of the function that is the default.
+        if free(f"{kind}.name"):
+            put(f"{kind}.name", default_of(f"{kind}.name"), "default")
+    if free("train.epochs") and free("train.steps"):
+        put("train.epochs", DEFAULT_EPOCHS, "default")
+    for part in ("dev", "test"):
+        if not free(f"data.{part}") and free(f"data.{part}_share"):
+            put(f"data.{part}_share", 0.0, f"data.{part}")
+    if free("evaluate.best") and not _has_dev(_values(merged)):
+        put("evaluate.best", False, "the data")
+
+
+def default_output(path: Path | None) -> str:
+    """Return where a run writes if nobody says: runs/ and the file's name, or its folder's where the file is called run.toml."""
+    if path is None:
+        return "runs/run"
+    full = path.resolve()
+    name = full.parent.name if full.stem == "run" and full.parent.name else full.stem
+    return f"runs/{name}"
+
+
+def _has_dev(values: Values) -> bool:
+    return values["data.dev"] is not None or values["data.dev_share"] != 0
+
+
+def _values(merged: Merged) -> dict[str, Any]:
+    names = (*(name for pair in EXCLUSIVE for name in pair), *_NEEDS_DEV, "data.source", "score")
+    found = {}
+    for name in names:
+        given = lookup(merged.tree, key_of(name))
+        found[name] = default_of(name) if given is None else given
+    return found
+
+
+def between_fields(merged: Merged, wrong: Collection[Key]) -> list[Problem]:
+    """Return the problems between fields, leaving out those in which one field is wrong by itself."""
+    values = _values(merged)
+    wrong = [key for key in wrong if key]
+    checks: tuple[tuple[tuple[str, ...], Callable[[Values], tuple[str, str] | None]], ...] = (
+        (("data.source",), _no_data),
+        *((pair, _both(pair)) for pair in EXCLUSIVE),
+        (("data.dev_share", "data.test_share"), _shares),
+        *(((name, "data.dev", "data.dev_share"), _needs_dev(name)) for name in _NEEDS_DEV),
+        (("score",), _twice),
+    )
+    found = []
+    for names, check in checks:
+        if any(
+            known[: len(key)] == key or key[: len(known)] == known for name in names for key in [key_of(name)] for known in wrong
+        ):
+            continue
+        said = check(values)
+        if said is not None:
+            key = key_of(said[0])
+            found.append(Problem(merged.place(key), key, said[1]))
+    return found
+
+
+def _no_data(values: Values) -> tuple[str, str] | None:
+    if values["data.source"]:
+        return None
+    return "data.source", 'nothing to learn from. Name a file, a folder or a public set: data = "rows.jsonl"'
+
+
+def _both(pair: tuple[str, str]) -> Callable[[Values], tuple[str, str] | None]:
+    first, second = pair
+
+    def check(values: Values) -> tuple[str, str] | None:
+        given = values[first], values[second]
+        if second.endswith("_share"):
+            # A share that nobody set was put to zero by `fill`.
+            both = given[0] is not None and given[1] != 0
+        else:
+            both = None not in given
+        if not both:
+            return None
+        return second, f"{first} = {shown(given[0])} and {second} = {shown(given[1])} exclude each other; keep one of the two"
+
+    return check
+
+
+def _shares(values: Values) -> tuple[str, str] | None:
+    dev, test = values["data.dev_share"], values["data.test_share"]
+    if dev + test < 1:
+        return None
+    return (
+        "data.test_share",
+        f"data.dev_share {dev:g} and data.test_share {test:g} leave no rows to train on; their sum must be below 1",
+    )
+
+
+def _needs_dev(name: str) -> Callable[[Values], tuple[str, str] | None]:
+    def check(values: Values) -> tuple[str, str] | None:
+        if not values[name] or _has_dev(values):
+            return None
+        return (
+            name,
+            f"{shown(values[name])} needs dev rows: set data.dev_share above 0 or name a file in data.dev, or leave this out",
+        )
+
+    return check
+
+
+def _twice(values: Values) -> tuple[str, str] | None:
+    names = list(values["score"])
+    again = sorted({name for name in names if names.count(name) > 1})
+    return ("score", f"{', '.join(again)} is named more than once") if again else None
+
+
+def names(merged: Merged, registries: Registries, *, base: Path) -> list[Problem]:
+    """Return the problems with names of formats and scores; objectives and techniques are checked with their options."""
+    found = []
+    candidates: list[tuple[str, Key]] = [("format", ("data", "format"))]
+    sources = lookup(merged.tree, ("data", "source"))
+    candidates += [
+        ("format", ("data", "source", index, "format")) for index in range(len(sources) if isinstance(sources, list) else 0)
+    ]
+    scores = lookup(merged.tree, ("score",))
+    candidates += [("score", ("score", index)) for index in range(len(scores) if isinstance(scores, list) else 0)]
+    for kind, key in candidates:
+        name = lookup(merged.tree, key)
+        if not isinstance(name, str) or not name or (kind == "format" and name == "auto"):
+            continue
+        wrong = check_name(kind, name, registry=registries[kind], base=base)
+        if wrong:
+            found.append(Problem(merged.place(key), key, wrong))
+    return found

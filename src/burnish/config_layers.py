@@ -1,0 +1,319 @@
+"""Who said what: the layers of a run (use case, run file, Python, command line) laid over each other.
+
+Enters: trees of plain values, each with a way to name the place of a value. Leaves: one tree, the place of every value in it, and
+notes on values that a higher layer made meaningless. Nothing is checked against the schema here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from burnish import config_schema, run_file
+from burnish.run_file_write import dotted, value_literal
+
+Tree = dict[str, Any]
+Key = tuple[str | int, ...]
+
+EXCLUSIVE = (("train.steps", "train.epochs"), ("data.dev", "data.dev_share"), ("data.test", "data.test_share"))
+"""Pairs that say the same thing in two ways: a higher layer that sets one replaces the other of a lower layer."""
+
+CHOICES = ("objective", "technique")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value comes from: `origin` for the resolved run, `where` for an error message, `order` for sorting these."""
+
+    origin: str
+    where: str
+    order: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to repair: the place, the dotted name and what is wrong."""
+
+    place: Place
+    key: Key
+    text: str
+
+    def __str__(self) -> str:
+        name = f"{dotted(self.key)}: " if self.key else ""
+        return f"{self.place.where}: {name}{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values from one place.
+
+    `raw` holds what was typed for values of the command line. `folder` is what relative paths in this layer are meant from, None
+    for the folder of the run file.
+    """
+
+    tree: Tree
+    place: Callable[[Key], Place]
+    raw: Mapping[Key, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+@dataclass(slots=True)
+class Merged:
+    """All layers as one tree; `places` has every key, table and list element in it."""
+
+    tree: Tree = field(default_factory=dict)
+    places: dict[Key, Place] = field(default_factory=dict)
+    raw: dict[Key, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def place(self, key: Key) -> Place:
+        """Return the place of a key, or of the nearest table around it."""
+        for depth in range(len(key), 0, -1):
+            if key[:depth] in self.places:
+                return self.places[key[:depth]]
+        return Place("default", "the run")
+
+
+def use_case_layer(tree: Mapping[str, Any]) -> Layer:
+    """Return the layer of what a use case or caller proposes."""
+    return Layer(dict(tree), lambda key: Place("the use case", "the use case"))
+
+
+def file_layer(file: run_file.RunFile) -> Layer:
+    """Return the layer of a run file."""
+
+    def place(key: Key) -> Place:
+        line = file.line(key)
+        suffix = "" if line is None else f":{line}"
+        return Place(f"you ({file.path.name}{suffix})", f"{file.path}{suffix}", (1, line or 0))
+
+    return Layer(file.tree, place)
+
+
+def python_layer(tree: Mapping[str, Any], *, folder: Path | None) -> Layer:
+    """Return the layer of arguments given in Python."""
+    return Layer(dict(tree), lambda key: Place("you (Python)", "Python", (2, 0)), folder=folder)
+
+
+COMMAND_LINE = Place("you (command line)", "command line", (3, 0))
+
+
+def command_layer(overrides: Sequence[run_file.Override], *, folder: Path | None) -> tuple[Layer, list[Problem]]:
+    """Return the layer of the command line, where a later override of the same key wins, and what cannot be put into one tree."""
+    tree: Tree = {}
+    raw: dict[Key, str] = {}
+    problems = []
+    for given in overrides:
+        item = _long_form(given)
+        node = tree
+        for part in item.path[:-1]:
+            deeper = node.setdefault(part, {})
+            if not isinstance(deeper, dict):
+                problems.append(Problem(COMMAND_LINE, item.path, f"another override makes {part!r} a value, not a table"))
+                break
+            node = deeper
+        else:
+            if isinstance(node.get(item.path[-1]), dict) and not isinstance(item.value, dict):
+                problems.append(Problem(COMMAND_LINE, item.path, "another override sets a key inside it; give one of the two"))
+                continue
+            node[item.path[-1]] = item.value
+            raw[item.path] = item.raw
+    return Layer(tree, lambda key: COMMAND_LINE, raw, folder), problems
+
+
+def _long_form(item: run_file.Override) -> run_file.Override:
+    """Return `data=rows.jsonl` as `data.source=rows.jsonl`, so that it stands beside `data.limit=100`; others unchanged."""
+    short: dict[tuple[str, ...], str] = {("data",): "source", **{(name,): "name" for name in CHOICES}}
+    if item.path not in short or isinstance(item.value, dict):
+        return item
+    return replace(item, path=(*item.path, short[item.path]))
+
+
+# ------------------------------------------------------------------------------------------------------------ plain and canonical
+
+
+def plain(layer: Layer) -> tuple[Layer, list[Problem]]:
+    """Return the layer with JSON values only, and a problem for each value that is none. None means: not given."""
+    problems: list[Problem] = []
+
+    def walk(value: Any, key: Key) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): walk(item, (*key, str(name))) for name, item in value.items() if item is not None}
+        if isinstance(value, list | tuple):
+            return [walk(item, (*key, index)) for index, item in enumerate(value)]
+        if isinstance(value, Path):
+            return str(value)
+        wrong = _not_plain(value)
+        if wrong:
+            problems.append(Problem(layer.place(key), key, wrong))
+            return None
+        return value
+
+    # A refused value leaves its key out, so that the schema does not report it a second time.
+    return replace(layer, tree=_without_none(walk(layer.tree, ()))), problems
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value if item is not None] if isinstance(value, list) else value
+
+
+def _not_plain(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"a finite number is expected, got {value}"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"{value!r} holds bytes that are not valid UTF-8"
+        return ""
+    if value is None or isinstance(value, bool | int | float):
+        return ""
+    if hasattr(value, "isoformat"):
+        return f"dates and times have no place in a run; quote it if it is text: {str(value)!r}"
+    return f"a {type(value).__name__} cannot be written to a run file; give text, a number, true or false, a list or a table"
+
+
+def canonical(layer: Layer) -> Layer:
+    """Return the layer with every short form written out and its paths settled, so that layers can be merged key by key."""
+    tree = dict(layer.tree)
+    if "data" in tree:
+        tree["data"] = config_schema.as_data(tree["data"])
+        if isinstance(tree["data"], dict) and "source" in tree["data"]:
+            tree["data"] = {**tree["data"], "source": config_schema.as_sources(tree["data"]["source"])}
+    for name in CHOICES:
+        if name in tree:
+            tree[name] = config_schema.as_choice(tree[name])
+    if "score" in tree:
+        tree["score"] = config_schema.as_names(tree["score"])
+    folder = layer.folder
+    return replace(layer, tree=tree if folder is None else map_paths(tree, lambda text: str(folder / text)))
+
+
+def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
+    """Return a canonical tree with each path that is relative to the run file changed.
+
+    These are the sources and own parts of the data, and a model given as a run file or with a leading `./` or `../`; a model like
+    `runs/base` is an earlier output and, as every output, relative to the current folder.
+    """
+    tree = _copy(tree)
+    data = tree.get("data")
+    holders: list[tuple[Any, str]] = []
+    if isinstance(data, dict):
+        sources = data.get("source")
+        holders += [(data, "dev"), (data, "test")]
+        holders += [(item, "source") for item in (sources if isinstance(sources, list) else [])]
+    for holder, name in holders:
+        if isinstance(holder, dict) and isinstance(holder.get(name), str) and _is_relative(holder[name]):
+            holder[name] = change(holder[name])
+    model = tree.get("model")
+    if isinstance(model, str) and is_model_file(model) and _is_relative(model):
+        changed = change(model)
+        # Without its leading point the changed path could read as the name of a model on the hub.
+        tree["model"] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
+    return tree
+
+
+def is_model_file(model: str) -> bool:
+    """Tell whether a model is named by a path that belongs to the run file rather than by an id or an earlier output."""
+    return model.endswith(".toml") or model in (".", "..") or model.startswith(("./", "../", ".\\", "..\\"))
+
+
+def _is_relative(text: str) -> bool:
+    named = re.match(config_schema.NAME_WITH_SCHEME, text) is not None
+    return bool(text) and not named and not text.startswith("~") and not Path(text).is_absolute()
+
+
+# ------------------------------------------------------------------------------------------------------------------------ merging
+
+
+def holds(tree: Any, part: str | int) -> bool:
+    """Tell whether a table has this key, or a list this index."""
+    return part in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(part, int) and part < len(tree)
+
+
+def lookup(tree: Any, key: Key) -> Any:
+    """Return the value of a key, or None where there is none."""
+    for part in key:
+        if not holds(tree, part):
+            return None
+        tree = tree[part]
+    return tree
+
+
+def remove(merged: Merged, key: Key) -> None:
+    """Remove a key and everything under it."""
+    above = lookup(merged.tree, key[:-1])
+    if isinstance(above, dict):
+        above.pop(key[-1], None)
+    for known in [known for known in merged.places if known[: len(key)] == key]:
+        del merged.places[known]
+
+
+def merge(layers: Sequence[Layer]) -> Merged:
+    """Return the layers as one, a later layer over an earlier one: tables key by key, anything else as a whole."""
+    merged = Merged()
+    for given in layers:
+        layer, problems = plain(given)
+        layer = canonical(layer)
+        merged.problems += problems
+        _drop_replaced(merged, layer)
+        _overlay(merged, merged.tree, layer.tree, (), layer)
+        merged.raw.update(layer.raw)
+    return merged
+
+
+def _overlay(merged: Merged, tree: Tree, new: Tree, above: Key, layer: Layer) -> None:
+    for name, value in new.items():
+        key = (*above, name)
+        if isinstance(value, dict) and isinstance(tree.get(name), dict):
+            _overlay(merged, tree[name], value, key, layer)
+            continue
+        for known in [known for known in merged.places if known[: len(key)] == key]:
+            del merged.places[known]
+        merged.raw.pop(key, None)
+        tree[name] = _copy(value)
+        merged.places[key] = layer.place(key)
+        merged.places.update({inner: layer.place(inner) for inner in _inner_keys(value, key)})
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _inner_keys(value: Any, above: Key) -> Iterator[Key]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for part, item in pairs:
+        yield (*above, part)
+        yield from _inner_keys(item, (*above, part))
+
+
+def _drop_replaced(merged: Merged, layer: Layer) -> None:
+    """Remove what the next layer makes meaningless: the other of an exclusive pair, and options of a function no longer chosen."""
+    for pair in EXCLUSIVE:
+        for here, other in (pair, pair[::-1]):
+            key, other_key = tuple(here.split(".")), tuple(other.split("."))
+            # A share of 0 says only that nothing is taken from the rows; it does not speak against rows of their own.
+            if lookup(layer.tree, key) not in (None, 0) and lookup(layer.tree, other_key) is None:
+                remove(merged, other_key)
+    for name in CHOICES:
+        before, now = lookup(merged.tree, (name, "name")), lookup(layer.tree, (name, "name"))
+        if now is None or now == (config_schema.RunConfig.model_fields[name].default.name if before is None else before):
+            continue
+        for option in (
+            [key for key in merged.tree.get(name, {}) if key != "name"] if isinstance(merged.tree.get(name), dict) else []
+        ):
+            place = merged.place((name, option))
+            shown = value_literal(merged.tree[name][option])
+            merged.notes.append(
+                f"{name}.{option} = {shown} ({place.origin}) is left out: it belongs to another {name} than {now!r}"
+            )
+            remove(merged, (name, option))

@@ -1,0 +1,260 @@
+"""The schema of a run: every field with its type, range, default and the sentence that explains it.
+
+Enters: a tree of plain values (from a run file, overrides, Python). Leaves: a frozen `RunConfig`. Only single fields are checked
+here; what several fields mean together stands in `config_checks`, options of named functions in `config_options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+DEFAULT_EPOCHS = 3
+NAME_WITH_SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
+"""`public:banking77`, `hf:owner/name`: a source that is no path. Two characters at least, so that a drive letter is a path."""
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def as_data(value: object) -> object:
+    """Return the table that `data = "rows.jsonl"` or a list of sources stands for; anything else unchanged."""
+    return {"source": value} if isinstance(value, str | list | tuple) else value
+
+
+def as_sources(value: object) -> object:
+    """Return the list of tables that a source, or a list of sources, stands for; anything else unchanged."""
+    if isinstance(value, str | Mapping):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [{"source": item} if isinstance(item, str) else item for item in value]
+    return value
+
+
+def as_choice(value: object) -> object:
+    """Return the table that `objective = "sft"` stands for; anything else unchanged."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def as_names(value: object) -> object:
+    """Return the list that `score = "accuracy"` stands for; anything else unchanged."""
+    return [value] if isinstance(value, str) else value
+
+
+def _sources(value: object) -> object:
+    value = as_sources(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(value: object) -> object:
+    value = as_names(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Table(BaseModel):
+    """What all tables of a run file have: no unknown keys, no silent coercion, no infinities, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, use_attribute_docstrings=True)
+
+
+class Choice(Table):
+    """A function chosen by name from a registry, or as `module:function`; the other keys are its keyword parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    """name in the registry, or module:function for code of your own"""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword parameters, as checked against the function's signature."""
+        return dict(self.model_extra or {})
+
+
+class SourceConfig(Table):
+    """One source of rows among several."""
+
+    source: Text
+    """file, folder, public:NAME or hf:OWNER/NAME"""
+    format: str | None = None
+    """format of these rows; not set: data.format"""
+    columns: dict[str, str] | None = None
+    """standard column name = name in these rows; not set: data.columns"""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """how often each row is seen per epoch"""
+
+
+Sources = Annotated[tuple[SourceConfig, ...], BeforeValidator(_sources, json_schema_input_type=str | list[str | SourceConfig])]
+
+
+class DataConfig(Table):
+    """What is learned from, and how it is divided."""
+
+    source: Sources = ()
+    """file, folder, public:NAME or hf:OWNER/NAME, or a list of them (each may be a table with format, columns and weight)"""
+    dev: Text | None = None
+    """rows of their own for choosing the best checkpoint, instead of a share"""
+    test: Text | None = None
+    """rows of their own for the final scores, instead of a share"""
+    dev_share: Share = 0.1
+    """share of the rows held out for choosing the best checkpoint"""
+    test_share: Share = 0.1
+    """share of the rows held out for the final scores"""
+    format: Text = "auto"
+    """format of the rows; auto guesses it from the columns"""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """standard column name = name in your rows"""
+    prompt: str | None = None
+    """template put around the input where an answer is generated, such as "Classify: {text}\""""
+    system: str | None = None
+    """system message put before every dialog that has none"""
+    learn: Literal["all", "last"] = "all"
+    """which turns of the assistant are learned"""
+    max_length: Count | None = None
+    """tokens of the longest sequence; not set: what the model can read"""
+    long_rows: Literal["drop", "cut", "fail"] = "drop"
+    """what happens to rows over max_length"""
+    repair: bool = False
+    """apply repairs that are unambiguous, such as a wrong answer offset with a unique match"""
+    limit: Count | None = None
+    """number of rows taken, chosen by the seed"""
+    near_duplicates: bool = True
+    """keep near-duplicate rows on one side of the split"""
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """The sources, with format and columns of the whole filled in where a source has none of its own."""
+        return tuple(
+            item.model_copy(
+                update={
+                    "format": self.format if item.format is None else item.format,
+                    "columns": dict(self.columns if item.columns is None else item.columns),
+                }
+            )
+            for item in self.source
+        )
+
+
+class TrainConfig(Table):
+    """How long, how much at once, how fast."""
+
+    steps: Count | None = None
+    """optimizer steps; set this or epochs"""
+    epochs: Count | None = None
+    """passes over the training rows; set this or steps (neither: 3 epochs)"""
+    batch: Count = 16
+    """examples per optimizer step, whatever the memory holds"""
+    tokens: Count = 8192
+    """token budget of a micro-batch; cuts a step into pieces that fit in memory, changes no result"""
+    packing: bool = False
+    """lay several sequences into one row, isolated from each other"""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """highest learning rate; not set: that of the technique"""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """how the learning rate goes on after the warm-up"""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """share of the steps over which the learning rate rises"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """decoupled weight decay of AdamW"""
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """decay of AdamW's second moment"""
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """greatest norm of the gradient; 0: not clipped"""
+
+
+class SaveConfig(Table):
+    """Checkpoints on the way."""
+
+    every: CountOrZero = 0
+    """steps between checkpoints; 0: about ten per run"""
+    keep: Annotated[int, Field(ge=2)] = 2
+    """newest checkpoints kept, beside the best one; two at least, so that one survives a damaged file"""
+
+
+class EvaluateConfig(Table):
+    """Measuring during and after tuning."""
+
+    every: CountOrZero = 0
+    """steps between evaluations on the dev rows; 0: about five per run"""
+    limit: Count | None = None
+    """dev rows per evaluation during tuning; not set: all"""
+    patience: CountOrZero = 0
+    """stop after this many evaluations without improvement; 0: never"""
+    best: bool = True
+    """keep the checkpoint with the best dev score instead of the last one"""
+    max_tokens: Count | None = None
+    """longest generated answer in tokens; not set: from the references"""
+    batch: Count = 64
+    """answers generated at once"""
+    baseline: bool = True
+    """put a linear classical baseline beside the model in the final table"""
+
+
+class LogConfig(Table):
+    """What is written down while tuning."""
+
+    every: Count = 10
+    """steps between two lines of metrics"""
+    tensorboard: bool = True
+    """write TensorBoard events beside metrics.jsonl"""
+
+
+class RunConfig(Table):
+    """One run: a model, data, an objective, a technique, and how they are put together."""
+
+    model_config = ConfigDict(title="burnish run file")
+
+    model: Text = "tiny"
+    """hub id, folder, run directory, tiny (bundled), or another run file (.toml) that is tuned first"""
+    output: Text = "runs/run"
+    """folder of the results, relative to the current folder; not set: runs/ and the name of the run file or its folder"""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """every random choice follows from it"""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """type of the weights in memory; auto chooses by device"""
+    threads: CountOrZero = 0
+    """processor threads; 0: left to torch"""
+    score: Annotated[tuple[Text, ...], BeforeValidator(_names, json_schema_input_type=str | list[str])] = ()
+    """scores by name, the first one decides; empty: chosen from the data"""
+    data: Annotated[DataConfig, BeforeValidator(as_data, json_schema_input_type=str | list[str | SourceConfig] | DataConfig)] = (
+        DataConfig()
+    )
+    """what is learned from"""
+    objective: Annotated[Choice, BeforeValidator(as_choice, json_schema_input_type=str | Choice)] = Choice(name="sft")
+    """what loss"""
+    technique: Annotated[Choice, BeforeValidator(as_choice, json_schema_input_type=str | Choice)] = Choice(name="lora")
+    """which parameters may move"""
+    train: TrainConfig = TrainConfig()
+    """how long, how much at once, how fast"""
+    save: SaveConfig = SaveConfig()
+    """checkpoints on the way"""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """measuring during and after tuning"""
+    log: LogConfig = LogConfig()
+    """what is written down while tuning"""
+
+
+TABLES: dict[str, type[Table]] = {
+    "data": DataConfig,
+    "objective": Choice,
+    "technique": Choice,
+    "train": TrainConfig,
+    "save": SaveConfig,
+    "evaluate": EvaluateConfig,
+    "log": LogConfig,
+}
+
+
+def descriptions() -> dict[str, str]:
+    """Return every field of a run by its dotted name, with the sentence that explains it."""
+    found: dict[str, str] = {}
+    for name, field in RunConfig.model_fields.items():
+        if name in TABLES:
+            found.update({f"{name}.{key}": item.description or "" for key, item in TABLES[name].model_fields.items()})
+        else:
+            found[name] = field.description or ""
+    return found

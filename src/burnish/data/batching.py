@@ -1,0 +1,177 @@
+"""Cut sequences into steps and micro-batches, and lay a micro-batch out for the model.
+
+Enters: the sequences of each example. Leaves: a function step -> micro-batches. Which examples stand in a step is a pure function of
+(seed, step): neither the layout, nor the token budget, nor the number of ranks can change it; they only decide how the step is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from burnish.types import Batch, Layout, Sequence
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedBatches:
+    """Batches of a fixed data set.
+
+    `examples` are the sequences of each example; `order(epoch)` lists example numbers; `batch` counts examples per optimizer step,
+    over all ranks; `tokens` is the budget of a micro-batch, in positions of the layout. Steps run on over the end of an epoch.
+    """
+
+    examples: Many[Many[Sequence]]
+    order: Callable[[int], np.ndarray]
+    batch: int
+    tokens: int
+    packing: bool
+    pad_id: int
+    device: Any
+    rank: int = 0
+    ranks: int = 1
+
+    def steps_in(self, epochs: int) -> int:
+        """Return the number of steps that hold `epochs` epochs, the last one perhaps running over."""
+        return -(-sum(len(self.order(epoch)) for epoch in range(epochs)) // self.batch)
+
+    def chosen(self, step: int) -> list[int]:
+        """Return the numbers of the examples of a step."""
+        assert self.examples, "no examples to make batches of"
+        first, found, epoch = step * self.batch, [], 0
+        while len(found) < self.batch:
+            numbers = self.order(epoch)
+            found += [int(number) for number in numbers[first : first + self.batch - len(found)]] if first < len(numbers) else []
+            first = max(0, first - len(numbers))
+            epoch += 1
+        return found
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step, the longest first, so that memory is short at once or never."""
+        units = [list(self.examples[number]) for number in self.chosen(step)]
+        cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
+        return [
+            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device) for micro in cut[self.rank :: self.ranks]
+        ]
+
+
+def shuffled(size: int, seed: int) -> Callable[[int], np.ndarray]:
+    """Return the order of each epoch: a permutation that depends on seed and epoch alone."""
+    from functools import lru_cache
+
+    @lru_cache(maxsize=4)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.Generator(np.random.Philox(key=seed, counter=epoch)).permutation(size)
+
+    return order
+
+
+def cut_padded(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequence]]:
+    """Return micro-batches of like lengths whose padded size stays within the budget; an example's sequences stay together.
+
+    A group that is larger than the budget by itself gets a micro-batch of its own; the windows of a long text are divided.
+    """
+    micro_batches: list[list[Sequence]] = []
+    longest = 0
+    units = _divided(units, lambda unit: len(unit) * _longest(unit) <= tokens)
+    for unit in sorted(units, key=_longest, reverse=True):
+        if micro_batches and (len(micro_batches[-1]) + len(unit)) * longest <= tokens:
+            micro_batches[-1] += unit
+        else:
+            micro_batches.append(list(unit))
+            longest = _longest(unit)
+    return micro_batches
+
+
+def cut_packed(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequence]]:
+    """Return micro-batches that are filled one behind the other up to the budget, by first fit, the longest unit first."""
+    micro_batches: list[list[Sequence]] = []
+    room: list[int] = []
+    units = _divided(units, lambda unit: _total(unit) <= tokens)
+    for unit in sorted(units, key=_total, reverse=True):
+        size = _total(unit)
+        fits = next((number for number, free in enumerate(room) if free >= size), None)
+        if fits is None:
+            micro_batches.append(list(unit))
+            room.append(tokens - size)
+        else:
+            micro_batches[fits] += unit
+            room[fits] -= size
+    return micro_batches
+
+
+def _divided(units: Iterable[list[Sequence]], fits: Callable[[list[Sequence]], bool]) -> list[list[Sequence]]:
+    """Return the units with each one that does not fit divided into its sequences, unless they form a group (0 is none)."""
+    divided: list[list[Sequence]] = []
+    for unit in units:
+        grouped = any(sequence.group for sequence in unit)
+        divided += [unit] if grouped or fits(unit) else [[sequence] for sequence in unit]
+    return divided
+
+
+def _longest(unit: list[Sequence]) -> int:
+    return max(sequence.length for sequence in unit)
+
+
+def _total(unit: list[Sequence]) -> int:
+    return sum(sequence.length for sequence in unit)
+
+
+def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any) -> Batch:
+    """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row."""
+    import torch
+
+    assert len({sequence.task for sequence in sequences}) == 1, "a micro-batch holds one task"
+    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device)
+    names = sequences[0].streams.keys()
+
+    def joined(parts: list[np.ndarray], kind: torch.dtype) -> torch.Tensor:
+        return torch.as_tensor(np.concatenate(parts), dtype=kind, device=device)
+
+    return Batch(
+        layout=layout,
+        at_N=joined([sequence.at_N for sequence in sequences], torch.long),
+        target_N=joined([sequence.target_N for sequence in sequences], torch.long),
+        weight_N=joined([sequence.weight_N for sequence in sequences], torch.float32),
+        sequence_N=joined([np.full(len(sequence.at_N), number) for number, sequence in enumerate(sequences)], torch.long),
+        streams={name: joined([sequence.streams[name] for sequence in sequences], torch.float32) for name in names},
+        group_S=torch.as_tensor([sequence.group for sequence in sequences], device=device),
+        role_S=tuple(sequence.role for sequence in sequences),
+        task=sequences[0].task,
+        origins=tuple(sequence.origin for sequence in sequences),
+        tokens=sum(sequence.length for sequence in sequences),
+    )
+
+
+def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any) -> Layout:
+    """Return each sequence as a row, padded on the right."""
+    import torch
+
+    longest = max(sequence.length for sequence in sequences)
+    ids_BT = np.full((len(sequences), longest), pad_id, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        ids_BT[row, : sequence.length] = sequence.tokens_T
+    positions_BT = torch.arange(longest, device=device).expand(len(sequences), longest)
+    rows_S = torch.arange(len(sequences), device=device)
+    return Layout("padded", torch.as_tensor(ids_BT, device=device), positions_BT, None, rows_S, torch.zeros_like(rows_S))
+
+
+def packed_layout(sequences: Many[Sequence], device: Any) -> Layout:
+    """Return all sequences in one row, positions starting anew at each."""
+    import torch
+
+    lengths = [sequence.length for sequence in sequences]
+    ids_BT = np.concatenate([sequence.tokens_T for sequence in sequences]).astype(np.int64)[None]
+    positions_BT = np.concatenate([np.arange(length) for length in lengths])[None]
+    documents_BT = np.repeat(np.arange(len(lengths)), lengths)[None]
+    starts_S = torch.as_tensor(np.cumsum([0, *lengths[:-1]]), dtype=torch.long, device=device)
+    ids, positions, documents = (
+        torch.as_tensor(part, dtype=torch.long, device=device) for part in (ids_BT, positions_BT, documents_BT)
+    )
+    return Layout("packed", ids, positions, documents, torch.zeros_like(starts_S), starts_S)

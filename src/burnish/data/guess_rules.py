@@ -1,0 +1,301 @@
+"""The rules by which a format is guessed: what the columns of a table are like in, candidate formats out, the best first.
+
+Called by `guess`. To add a rule, write a function (looked) -> candidates and put it into RULES where it belongs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from burnish.data.formats import FORMATS, resolved
+from burnish.data.records import Table
+from burnish.errors import DataError
+
+SAMPLE = 5000
+"""Rows that are looked at."""
+
+ASKED_WORDS = """prompt input instruction instructions question query ticket email mail request dialogue dialog conversation transcript
+    complaint problem original document article customer user message source paragraph passage contract clause sentence text"""
+ANSWER_WORDS = """completion output response reply answer solution summary highlights translation target simplified result assistant
+    agent code"""
+LABEL_WORDS = "label labels category class intent sentiment topic genre polarity stars priority severity department"
+TEXT_WORDS = "text content body document article markdown passage about page raw_text"
+ASIDE_WORDS = """id ids index idx key uid uuid guid url urls link path file filename source split date created updated timestamp time year
+    lang language title name page section line module book slug author version number no row"""
+ASKED, ANSWERS, LABELS = tuple(ASKED_WORDS.split()), tuple(ANSWER_WORDS.split()), tuple(LABEL_WORDS.split())
+TEXTS, ASIDE = tuple(TEXT_WORDS.split()), frozenset(ASIDE_WORDS.split())
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible format with its columns, and why it is possible."""
+
+    format: str
+    columns: dict[str, str]
+    why: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the values of a column are like: `words` and `letters` are means over its texts, `filled` the share of rows with a value."""
+
+    name: str
+    kind: str
+    filled: float
+    distinct: int
+    rows: int
+    words: float
+    letters: float
+    example: Any
+
+    @property
+    def few(self) -> bool:
+        """Whether so few different values stand in so many rows that they are classes."""
+        return self.kind in ("text", "truth", "number") and (
+            self.distinct <= max(2, self.rows // 5) if self.rows > 30 else self.distinct <= max(self.rows // 2, 1) and self.rows > 1
+        )
+
+    @property
+    def short(self) -> bool:
+        """Whether the values are words rather than sentences."""
+        return self.kind in ("truth", "number") or (self.kind == "text" and self.words <= 4 and self.letters <= 60)
+
+    @property
+    def sentences(self) -> bool:
+        """Whether the values are running text."""
+        return self.kind == "text" and self.words >= 3 and self.filled > 0.5
+
+
+def look(table: Table, name: str) -> Column:
+    """Return what a column's values are like."""
+    rows = table.rows[:SAMPLE]
+    values = [value for row in rows if (value := row.values.get(name)) is not None and value != "" and value != []]
+    texts = [value for value in values if isinstance(value, str)]
+    kinds = {_kind(value) for value in values[:200]}
+    return Column(
+        name=name,
+        kind=kinds.pop() if len(kinds) == 1 else ("mixed" if kinds else "empty"),
+        filled=len(values) / max(len(rows), 1),
+        distinct=len({str(value).strip() for value in values}),
+        rows=len(values),
+        words=sum(len(text.split()) for text in texts) / max(len(texts), 1),
+        letters=sum(len(text) for text in texts) / max(len(texts), 1),
+        example=values[0] if values else None,
+    )
+
+
+def _kind(value: Any) -> str:
+    """Return the kind of a value, lists by what stands first in them."""
+    if isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("true", "false")):
+        return "truth"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        if re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", value):
+            return "number"
+        return _kind_of_json(value) if value[:2] in ("[{", "[[") else "text"
+    if isinstance(value, Mapping):
+        return "object"
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    if isinstance(first, Mapping):
+        if "role" in first:
+            return "messages"
+        return "turns" if "from" in first and "value" in first else "objects"
+    return "texts" if isinstance(first, str) else "list"
+
+
+def _kind_of_json(text: str) -> str:
+    """Return the kind of a list that is written as JSON in a cell."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "text"
+    return _kind(value) if value else "list"
+
+
+# --------------------------------------------------------------------------------------------------------- rules, best first
+
+Looked = Mapping[str, Column]
+
+
+def _by_structure(looked: Looked) -> list[Candidate]:
+    """Formats that are told by lists of messages, pairs of answers, tokens or offsets."""
+    found = []
+    available = tuple(looked)
+    kinds = {name: one.kind for name, one in looked.items()}
+    for name, why in (
+        ("pairs", "there are a chosen and a rejected answer"),
+        ("spans", "there are tokens with tags, or labelled spans"),
+        ("squad", "the answers are pieces of the context"),
+    ):
+        with contextlib.suppress(DataError):
+            columns = resolved(FORMATS[name], available, {}, name=name)
+            if _structure_holds(name, columns, looked):
+                found.append(Candidate(name, columns, why))
+    for column in [name for name, kind in kinds.items() if kind in ("messages", "turns")]:
+        if found and found[0].format == "pairs":
+            break
+        rating = next((name for name in ("label", "rating") if kinds.get(name) in ("truth", "number")), None)
+        if column in ("prompt", "completion"):
+            continue
+        if kinds[column] == "turns":
+            found.append(
+                Candidate("sharegpt", _with("sharegpt", available, {"conversations": column}), "turns have 'from' and 'value'")
+            )
+        elif rating is not None:
+            found.append(Candidate("rated", {"messages": column, rating: rating}, "messages stand beside a rating"))
+        else:
+            found.append(
+                Candidate("messages", _with("messages", available, {"messages": column}), "messages have a role and content")
+            )
+    return found
+
+
+def _with(name: str, available: tuple[str, ...], mapped: dict[str, str]) -> dict[str, str]:
+    """Return the columns of a format with those that are recognised beside the given ones."""
+    return resolved(FORMATS[name], available, mapped, name=name)
+
+
+def _structure_holds(name: str, columns: Mapping[str, str], looked: Looked) -> bool:
+    """Say whether the values are of the kind that a structured format needs."""
+    kind = {standard: looked[column].kind for standard, column in columns.items()}
+    if name == "spans":
+        return ("tokens" in kind and kind["tokens"] in ("texts", "list")) or kind.get("spans") in ("objects", "list")
+    if name == "squad":
+        return "answers" in kind or kind.get("answer_start") == "number"
+    return True
+
+
+def _by_name(looked: Looked) -> list[Candidate]:
+    """Formats that are told by the usual names of their columns."""
+    found = []
+    available = tuple(looked)
+    for name in ("rated", "prompt_completion", "alpaca", "question_answer"):
+        with contextlib.suppress(DataError):
+            columns = resolved(FORMATS[name], available, {}, name=name)
+            if name == "rated" and looked[columns.get("label", columns.get("rating", ""))].kind not in ("truth", "number"):
+                continue
+            if name == "question_answer" and "context" not in columns and looked.get("text", EMPTY).sentences:
+                columns["context"] = "text"
+            found.append(Candidate(name, columns, "the columns have the usual names"))
+    if not found:
+        question, answer = _best(looked, ("question", "query"), texts=True), _best(looked, ("answer",), texts=True)
+        if question and answer and question != answer:
+            context = next((name for name in looked if _tokens(name) & {"context", "contexts"}), None)
+            columns = {"question": question, "answer": answer, **({"context": context} if context else {})}
+            found.append(Candidate("question_answer", columns, "the names speak of question and answer"))
+    return found
+
+
+def _labels(looked: Looked) -> list[Candidate]:
+    """A text and a column of few different short values that is called like a label or an answer."""
+    label = next(
+        (name for word in (*LABELS, "answer") for name in looked if word in _tokens(name) and _is_label(looked[name])), None
+    )
+    if label is None:
+        return []
+    texts = [one for one in _content(looked) if one.name != label and not one.short]
+    exact = [one for one in texts if one.name.lower() in FORMATS["labelled"].columns["text"] or one.name.lower() == "text"]
+    if "answer" in _tokens(label) and (_best(looked, ("question",), texts=True) or not texts):
+        return []
+    longest = max(texts, key=lambda one: one.letters, default=None)
+    if longest is None:
+        return []
+    if exact or len(texts) == 1 or all(one is longest or one.letters * 10 < longest.letters for one in texts):
+        source = (exact or [longest])[0].name
+    else:
+        source = "\n\n".join(f"{one.name}: {{{one.name}}}" for one in texts)
+    return [Candidate("labelled", {"text": source, "label": label}, f"{label!r} has {looked[label].distinct} different values")]
+
+
+def _is_label(one: Column) -> bool:
+    """Say whether the values could be classes; single letters are, also in very few rows."""
+    return one.short and (one.few or (one.kind == "text" and one.letters <= 2) or (one.kind == "texts"))
+
+
+def _by_meaning(looked: Looked) -> list[Candidate]:
+    """Two columns of which one is called like something asked or given, and one like an answer to it."""
+    answer = _best(looked, ANSWERS, texts=True)
+    rest = {name: one for name, one in looked.items() if name != answer}
+    asked = _best(rest, ASKED, texts=True)
+    if asked and not answer:
+        left = [one for one in _content(looked) if one.name != asked and one.sentences]
+        answer = left[0].name if len(left) == 1 and asked.lower() not in TEXTS else None
+    if not asked or not answer:
+        return []
+    return [
+        Candidate("prompt_completion", {"prompt": asked, "completion": answer}, "the names speak of something given and an answer")
+    ]
+
+
+def _by_values(looked: Looked) -> list[Candidate]:
+    """Two columns with content: a text and few different short values, or two texts."""
+    both = list(looked.values()) if len(looked) == 2 else _content(looked)
+    both = [one for one in both if one.name != "split"]
+    if len(both) != 2 or any(one.kind not in ("text", "truth", "number") for one in both):
+        return []
+    for text, label in (both, both[::-1]):
+        if text.kind == "text" and not text.few and label.few and label.short and label.letters < max(text.letters, 1):
+            why = f"{label.name!r} has {label.distinct} different short values"
+            return [Candidate("labelled", {"text": text.name, "label": label.name}, why)]
+    first, second = both
+    several_words = max(first.words, second.words) >= 2  # two columns of single words are names of things, not something to learn
+    if first.kind == second.kind == "text" and several_words and first.name.lower() not in TEXTS[1:]:
+        return [Candidate("prompt_completion", {"prompt": first.name, "completion": second.name}, "two texts, in this order")]
+    return []
+
+
+def _running_text(looked: Looked) -> list[Candidate]:
+    """A column that is called like a text, or the only one with running text."""
+    named = [name for word in TEXTS for name in looked if name.lower() == word and looked[name].kind == "text"]
+    only = [one.name for one in _content(looked) if one.sentences]
+    chosen = named[0] if named else (only[0] if len(only) == 1 else None)
+    return [Candidate("text", {"text": chosen}, "running text and nothing to answer")] if chosen else []
+
+
+def _text_with_aside(looked: Looked) -> list[Candidate]:
+    """A column called like a text beside columns that only describe it (book, path, title)."""
+    beside = [one for one in _content(looked) if one.name.lower() not in TEXTS]
+    return _running_text(looked) if not any(one.sentences or one.few for one in beside) else []
+
+
+RULES: tuple[Callable[[Looked], list[Candidate]], ...] = (
+    _by_structure,
+    _by_name,
+    _labels,
+    _by_meaning,
+    _text_with_aside,
+    _by_values,
+    _running_text,
+)
+EMPTY = Column("", "empty", 0.0, 0, 0, 0.0, 0.0, None)
+
+
+def _tokens(name: str) -> set[str]:
+    """Return the words of a column name, lower-case."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def _content(looked: Looked) -> list[Column]:
+    """Return the columns that hold more than an identifier or a description of the row."""
+    return [one for name, one in looked.items() if name.lower() not in ASIDE and one.kind in ("text", "truth") and one.filled > 0.5]
+
+
+def _best(looked: Looked, words: tuple[str, ...], *, texts: bool) -> str | None:
+    """Return the column whose name is, else holds, the first of some words; mostly filled ones only, longer texts first."""
+    usable = [one for one in looked.values() if one.filled > 0.9 and (one.kind == "text" or not texts)]
+    usable.sort(key=lambda one: -one.letters)
+    for word in words:
+        for one in usable:
+            if one.name.lower() == word:
+                return one.name
+    for word in words:
+        for one in usable:
+            if word in _tokens(one.name):
+                return one.name
+    return None

@@ -1,0 +1,191 @@
+"""The machine: which device, which number formats, how many processes, and how they add up.
+
+Enters: nothing but the environment and the user's wishes. Leaves: a `Device` that models are loaded on and a `Ranks` that the loop
+sums over. Imports nothing of ours but errors; torch is imported where used, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from burnish.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return the feature flags of the CPU as the kernel lists them; empty where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), frozenset())
+
+
+def cpu_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 matrices in hardware (AMX or AVX512-BF16)."""
+    return bool({"amx_bf16", "avx512_bf16"} & cpu_flags())
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where tensors live and in which formats: chosen once before step 1, written to the run directory and kept on resume.
+
+    `dtype` is what weights are stored in. `products` is what float32 matrix products are computed in: "bfloat16" rounds their
+    inputs, keeps float32 sums, and is several times faster where the hardware has it.
+    """
+
+    name: str
+    dtype: Literal["float32", "bfloat16"]
+    products: Literal["float32", "bfloat16"]
+    threads: int
+
+    def torch_dtype(self) -> torch.dtype:
+        """Return the torch dtype of the weights."""
+        import torch
+
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+
+def choose_device(dtype: str = "auto", *, moves_base: bool, threads: int = 0, device: str | None = None) -> Device:
+    """Return the device for a run, and switch torch to it.
+
+    `moves_base`: the base weights themselves are trained. They then stay float32, because steps smaller than bfloat16's 3 digits
+    would be lost, and only the products are computed in bfloat16. A frozen base is stored in bfloat16 where hardware has it.
+
+    Raises ConfigError for a dtype or device that does not exist.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype = {dtype!r} is not known. Use one of: {', '.join(DTYPES)}.")
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("A CUDA device was asked for, but this torch build sees none. `burnish doctor` shows what it sees.")
+    fast = torch.cuda.is_bf16_supported() if name.startswith("cuda") else cpu_bfloat16()
+    stored: Literal["float32", "bfloat16"] = "bfloat16" if dtype == "bfloat16" else "float32"
+    products: Literal["float32", "bfloat16"] = "float32"
+    if dtype == "auto" and fast:
+        products = "bfloat16"
+        stored = "float32" if moves_base else "bfloat16"
+    chosen = Device(name, stored, products, threads or torch.get_num_threads())
+    apply_device(chosen)
+    return chosen
+
+
+def apply_device(device: Device) -> None:
+    """Switch this process to the formats and threads of `device`."""
+    import torch
+
+    torch.set_num_threads(device.threads)
+    torch.set_float32_matmul_precision("medium" if device.products == "bfloat16" else "highest")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of a run: this one's number, how many there are, and sums over all of them.
+
+    With one process every method returns its input. Started by `torchrun`, processes meet over gloo (CPU) or NCCL (GPU).
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def sum(self, values: Mapping[Any, torch.Tensor]) -> dict[Any, torch.Tensor]:
+        """Return each value summed over all ranks; every rank must call it with the same keys in the same order."""
+        if self.size == 1:
+            return dict(values)
+        import torch
+        import torch.distributed as dist
+
+        keys = list(values)
+        stacked = torch.stack([values[key].detach().double().reshape(()) for key in keys])
+        dist.all_reduce(stacked)
+        return dict(zip(keys, stacked.unbind(), strict=True))
+
+    def reduce_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all ranks, in place. A rank without micro-batches adds zeros."""
+        if self.size == 1:
+            return
+        import torch
+        import torch.distributed as dist
+
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+    def prove_equal(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Raise RunError unless every rank holds the same trainable parameters, bit for bit."""
+        if self.size == 1:
+            return
+        import hashlib
+
+        import torch
+        import torch.distributed as dist
+
+        digest = hashlib.sha256()
+        for parameter in parameters:
+            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digests: list[Any] = [None] * self.size
+        dist.all_gather_object(digests, digest.hexdigest())
+        if len(set(digests)) > 1:
+            raise RunError(
+                "The processes of this run hold different trainable parameters after a step; the run was stopped before saving."
+            )
+
+    def agree(self, flag: bool) -> bool:
+        """Return whether any rank raised the flag: a decision that all ranks take together."""
+        if self.size == 1:
+            return flag
+        import torch
+
+        return bool(self.sum({"flag": torch.tensor(float(flag))})["flag"] > 0)
+
+    def share(self, value: float) -> float:
+        """Return rank 0's value on every rank."""
+        if self.size == 1:
+            return value
+        import torch
+
+        return float(self.sum({"value": torch.tensor(value if self.rank == 0 else 0.0, dtype=torch.float64)})["value"])
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.barrier()
+
+
+def join_ranks() -> Ranks:
+    """Return the ranks of this run, joining the process group when `torchrun` started this process."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def leave_ranks() -> None:
+    """Leave the process group, if this process is in one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()

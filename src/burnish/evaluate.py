@@ -1,0 +1,120 @@
+"""Evaluate: let models answer the same tasks, apply scores, and say how far each figure can be trusted.
+
+Enters: a model with its renderer, tasks, score names. Leaves: answers, and the score table of a report: every value with an interval
+by a paired bootstrap over groups. The same functions serve the dev score during tuning and the final comparison with the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from burnish.data.render import Renderer
+from burnish.errors import DataError
+from burnish.models import Model
+from burnish.sampling import Options, generate, likelihoods
+from burnish.scores import groups_of, intervals, resolve
+from burnish.types import Answer, Score, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How tasks are put to a model: sampling options, and a function that is called between batches and may raise to stop."""
+
+    options: Options
+    tokens: int = 8192
+    between: Callable[[], None] | None = None
+
+
+def resolve_scores(names: Sequence[str]) -> dict[str, Score]:
+    """Return scores by name, in order; ConfigError for an unknown one."""
+    return {name: resolve(name) for name in names}
+
+
+def answer(model: Model, renderer: Renderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking) -> list[Answer]:
+    """Return the model's answer to each task, with generated text and likelihoods only where one of the scores needs them."""
+    answers = [Answer() for _ in tasks]
+    prompted = [number for number, task in enumerate(tasks) if task.text is None]
+    if prompted and any(score.needs == "text" for score in scores.values()):
+        for number, given in zip(prompted, _generated(model, renderer, [tasks[n] for n in prompted], asking), strict=True):
+            answers[number] = given
+    measured = [n for n, task in enumerate(tasks) if any(s.needs == "likelihood" and s.applies(task) for s in scores.values())]
+    if measured:
+        for number, (nll, tokens, size) in zip(
+            measured, _likelihoods(model, renderer, [tasks[n] for n in measured], asking), strict=True
+        ):
+            answers[number] = replace(answers[number], nll=nll, nll_tokens=tokens, nll_bytes=size)
+    return answers
+
+
+def _generated(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[Answer]:
+    """Return generated answers, asking in slices so that a stop is noticed between them."""
+    prompts = [renderer.prompt(task) for task in tasks]
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    answers = [Answer()] * len(tasks)
+    for start in range(0, len(order), asking.options.batch):
+        if asking.between is not None:
+            asking.between()
+        chosen = order[start : start + asking.options.batch]
+        for number, given in zip(chosen, generate(model, [prompts[n] for n in chosen], asking.options), strict=True):
+            answers[number] = Answer(text=given.text.strip(), stopped=given.stopped, tokens=len(given.tokens))
+    return answers
+
+
+def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[tuple[float, int, int]]:
+    """Return (nll in nats, tokens, UTF-8 bytes) of each task's expected text, windows of one text added up."""
+    windows = [renderer.within(renderer.likelihood(task), "drop") for task in tasks]
+    flat = [sequence for parts in windows for sequence in parts]
+    found = iter(likelihoods(model, flat, tokens_per_batch=asking.tokens))
+    totals = []
+    for parts in windows:
+        values = [next(found) for _ in parts]
+        totals.append((sum(nll for nll, _ in values), sum(tokens for _, tokens in values), sum(part.text_bytes for part in parts)))
+    return totals
+
+
+def value(score: Score, answers: Sequence[Answer], tasks: Sequence[Task]) -> float:
+    """Return one score over all tasks, without an interval: what tuning watches on dev rows."""
+    return float(score.combine(score.statistics(answers, tasks).sum(0)))
+
+
+def compare(
+    arms: Mapping[str, Sequence[Answer]], tasks: Sequence[Task], scores: Mapping[str, Score], *, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Return for each score the value and interval of each arm, and of their difference, as `report.json` holds them.
+
+    An arm whose answers lack what a score needs (a baseline has no likelihood) is left out of that score.
+    """
+    table = {}
+    for name, score in scores.items():
+        fitting = {arm: answers for arm, answers in arms.items() if score.needs == "text" or any(one.nll_tokens for one in answers)}
+        if not fitting or not any(score.applies(task) for task in tasks):
+            raise DataError(f"score {name!r} finds nothing to compare with in these {len(tasks)} rows. See: burnish ls scores")
+        statistics = {arm: np.asarray(score.statistics(answers, tasks)) for arm, answers in fitting.items()}
+        table[name] = intervals(score, statistics, groups_of(tasks), seed=seed)
+    return table
+
+
+def examples_table(arms: Mapping[str, Sequence[Answer]], tasks: Sequence[Task], *, limit: int = 12) -> list[dict[str, Any]]:
+    """Return a few tasks with every arm's answer, spread over the rows, for people to read."""
+    from burnish.types import plain
+
+    step = max(1, len(tasks) // limit)
+    rows = []
+    for number in range(0, len(tasks), step)[:limit]:
+        task = tasks[number]
+        if task.text is not None:
+            continue
+        prompt = "\n\n".join(plain(message.content) for message in task.messages)
+        rows.append(
+            {
+                "prompt": prompt,
+                "expected": task.expected.texts[0] if task.expected.texts else "",
+                "origin": str(task.origin),
+                **{arm: answers[number].text for arm, answers in arms.items()},
+            }
+        )
+    return rows

@@ -1,0 +1,123 @@
+"""What `burnish ls` shows: everything that can be chosen by name, each with a sentence.
+
+Enters: the registries, the run folder, the caches. Leaves: lists of plain objects, each with a `name`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def first_paragraph(thing: Any) -> str:
+    """Return the first paragraph of a function's docstring as one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def options_of(function: Callable[..., Any]) -> list[str]:
+    """Return the options of a function as NAME=DEFAULT."""
+    parameters = inspect.signature(function).parameters.values()
+    return [f"{item.name}={item.default}" for item in parameters if item.kind is item.KEYWORD_ONLY]
+
+
+def formats() -> list[dict[str, Any]]:
+    """Return the formats of rows."""
+    from burnish.data.formats import FORMATS
+
+    return [
+        {"name": name, "columns": " | ".join(", ".join(names) for names in entry.required), "about": entry.description}
+        for name, entry in FORMATS.items()
+    ]
+
+
+def objectives() -> list[dict[str, Any]]:
+    """Return the objectives."""
+    from burnish.objectives import OBJECTIVES
+
+    return [
+        {
+            "name": name,
+            "reads": ", ".join(kind.__name__ for kind in entry.reads),
+            "options": options_of(entry.function),
+            "about": first_paragraph(entry.function),
+        }
+        for name, entry in OBJECTIVES.items()
+    ]
+
+
+def techniques() -> list[dict[str, Any]]:
+    """Return the techniques."""
+    from burnish.techniques import TECHNIQUES
+
+    return [
+        {
+            "name": name,
+            "learning_rate": entry.learning_rate,
+            "merges": entry.merges,
+            "options": options_of(entry.function),
+            "about": first_paragraph(entry.function),
+        }
+        for name, entry in TECHNIQUES.items()
+    ]
+
+
+def scores() -> list[dict[str, Any]]:
+    """Return the scores."""
+    from burnish.scores import SCORES
+
+    return [
+        {"name": name, "better": "higher" if entry.higher_is_better else "lower", "about": first_paragraph(entry.statistics)}
+        for name, entry in SCORES.items()
+    ]
+
+
+def usecases() -> list[dict[str, Any]]:
+    """Return the use cases."""
+    from burnish.usecases import USECASES
+
+    return [{"name": name, "about": make().summary} for name, make in USECASES.items()]
+
+
+def runs() -> list[dict[str, Any]]:
+    """Return the runs below the folder `runs`, the newest first."""
+    from burnish.runs import list_runs
+
+    folder = Path("runs")
+    return list_runs(folder) if folder.is_dir() else []
+
+
+def models() -> list[dict[str, Any]]:
+    """Return the bundled models, the results of finished runs, and what the hub's cache holds."""
+    from burnish.assets import BUNDLED
+
+    found: list[dict[str, Any]] = [{"name": name, "kind": "bundled"} for name in BUNDLED]
+    found += [{"name": str(run["path"]), "kind": "run"} for run in runs() if run["state"] == "finished"]
+    try:
+        from huggingface_hub import scan_cache_dir
+
+        found += [{"name": repo.repo_id, "kind": "hub cache"} for repo in scan_cache_dir().repos if repo.repo_type == "model"]
+    except Exception as error:
+        if type(error).__name__ != "CacheNotFound":
+            raise
+    return found
+
+
+def data() -> list[dict[str, Any]]:
+    """Return the public data sets."""
+    from burnish.data.public_sets import PUBLIC
+
+    return [{"name": name, "licence": entry.licence, "about": entry.about} for name, entry in PUBLIC.items()]
+
+
+LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "formats": formats,
+    "objectives": objectives,
+    "techniques": techniques,
+    "scores": scores,
+    "usecases": usecases,
+    "runs": runs,
+    "models": models,
+    "data": data,
+}

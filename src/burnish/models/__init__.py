@@ -1,0 +1,29 @@
+"""Models: load one, run it over a batch, save it.
+
+Enters: a name, a folder or a batch. Leaves: a `Model`, and `Outputs` at the read-outs of a batch. Everything that differs between
+architectures or layouts stays in this package; neither objectives nor the loop can see it.
+"""
+
+from __future__ import annotations
+
+from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
+from burnish.models.forward import forward
+from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
+from burnish.models.save import restore_weights, save_model
+
+__all__ = [
+    "Found",
+    "Model",
+    "adapt",
+    "as_plain_network",
+    "end_ids",
+    "find_model",
+    "fingerprint",
+    "forward",
+    "load_model",
+    "longest_input",
+    "open_tokenizer",
+    "refuse_foreign_code",
+    "restore_weights",
+    "save_model",
+]

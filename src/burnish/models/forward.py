@@ -1,0 +1,108 @@
+"""One forward pass: a batch in, `Outputs` at its read-outs out, whatever the layout and the architecture.
+
+Only the hidden states that are read pass through the output head, in tiles: no [N, vocabulary] tensor leaves this file, and none is
+kept for the backward pass. Where a model's head cannot be separated from it (`Model.head == "whole"`, found by a probe at load),
+the plain path runs the model as it stands; a test holds the two equal in value and gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from burnish.errors import ModelError
+from burnish.types import Batch, Layout, Outputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from burnish.models.load import Model
+
+TILE_ELEMENTS = 16_000_000
+"""Logits computed at once: 64 MB in float32."""
+
+
+def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
+    """Return what the objective names in `needs`, one row per read-out: "logprobs" of the targets, "entropy" of the predictions."""
+    wants_entropy = "entropy" in needs
+    place_N = (
+        batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
+        + batch.layout.start_S[batch.sequence_N]
+        + batch.at_N
+    )
+    inputs = model_inputs(model, batch.layout)
+    if model.head == "whole":
+        logits_NV = model.network(**inputs).logits.flatten(0, 1)[place_N]
+        logprobs_N, entropy_N = _read(logits_NV, batch.target_N, wants_entropy)
+    else:
+        hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
+        logprobs_N, entropy_N = _tiled(model.output_head(), hidden_NH, batch.target_N, wants_entropy)
+    return Outputs(logprobs_N=logprobs_N, entropy_N=entropy_N if wants_entropy else None)
+
+
+def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
+    """Return the keyword arguments of a Hugging Face network for this layout.
+
+    Rows padded on the right need no mask in a causal model: no real position can see the padding. What keeps packed documents apart
+    was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
+    mask that shows each position only its own document. Raises ModelError for a packed batch where neither does.
+    """
+    inputs: dict[str, object] = {"input_ids": layout.input_ids_BT, "position_ids": layout.position_ids_BT, "use_cache": False}
+    if layout.document_BT is not None:
+        if model.documents == "mixed":
+            raise ModelError(
+                f"model = {model.found.name!r}: this architecture lets packed rows see each other. Set train.packing = false."
+            )
+        if model.documents == "mask":
+            inputs["attention_mask"] = document_mask(layout.document_BT, model.weight_dtype)
+    return inputs
+
+
+def document_mask(document_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return an additive mask [B, 1, T, T]: 0 where a query may see a key (same document, not later), else the dtype's minimum."""
+    import torch
+
+    length = document_BT.shape[1]
+    causal_TT = torch.ones(length, length, dtype=torch.bool, device=document_BT.device).tril()
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    mask = torch.full((document_BT.shape[0], 1, length, length), torch.finfo(dtype).min, dtype=dtype, device=document_BT.device)
+    return mask.masked_fill((same_BTT & causal_TT)[:, None], 0.0)
+
+
+def _tiled(
+    head: Callable[..., torch.Tensor], hidden_NH: torch.Tensor, target_N: torch.Tensor, entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities and entropies, the head applied to a tile of rows at a time.
+
+    A tile's logits are computed again in the backward pass instead of being kept, unless one tile holds everything.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def tile(part_NH: torch.Tensor, part_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _read(head(part_NH), part_N, entropy)
+
+    rows = max(1, TILE_ELEMENTS // _width(head))
+    if len(target_N) <= rows:
+        return tile(hidden_NH, target_N)
+    parts = [checkpoint(tile, h, t, use_reentrant=False) for h, t in zip(hidden_NH.split(rows), target_N.split(rows), strict=True)]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _width(head: object) -> int:
+    """Return the number of logits of a head."""
+    weight = getattr(head, "weight", None)
+    return int(weight.shape[0]) if weight is not None else 150_000
+
+
+def _read(logits_NV: torch.Tensor, target_N: torch.Tensor, entropy: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the targets' log-probabilities and, where asked, the entropies in nats (else empty); sums are at least float32."""
+    import torch
+
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    normaliser_N = logits_NV.logsumexp(-1)
+    logprobs_N = logits_NV.gather(-1, target_N[:, None]).squeeze(-1) - normaliser_N
+    if not entropy:
+        return logprobs_N, torch.empty(0, device=logits_NV.device)
+    probabilities_NV = (logits_NV - normaliser_N[:, None]).exp()
+    return logprobs_N, normaliser_N - (probabilities_NV * logits_NV).sum(-1)

@@ -1,0 +1,203 @@
+"""Load a model: the bundled one, a local folder, a run directory, or a name on the Hugging Face hub.
+
+Enters: a name. Leaves: a `Model` on its device, with its tokenizer and chat template, checked by a probe. Only safetensors are read
+and no code of a model repository is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from burnish.devices import Device
+from burnish.errors import ModelError
+from burnish.models.find import Found, find_model, refuse_foreign_code
+from burnish.models.probe import probe
+from burnish.models.template import PLAIN_TEMPLATE
+from burnish.types import Technique
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A network with its tokenizer, ready to run. `notes` say what a user should know of how it was loaded."""
+
+    network: Any
+    tokenizer: PreTrainedTokenizerFast
+    found: Found
+    target: Device
+    head: Literal["separate", "whole"] = "separate"
+    documents: Literal["positions", "mask", "mixed"] = "positions"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The dtype of activations: that of the input embedding."""
+        embedding: Any = self.plain().get_input_embeddings()
+        return embedding.weight.dtype
+
+    @property
+    def max_length(self) -> int:
+        """The longest input in tokens that the architecture was made for."""
+        return longest_input(self.plain().config)
+
+    def plain(self) -> PreTrainedModel:
+        """Return the Hugging Face network inside an adapter's wrapper, adapters left in place."""
+        return as_plain_network(self.network)
+
+    def trunk(self) -> Any:
+        """Return what computes hidden states, without the output head."""
+        return self.plain().get_decoder()
+
+    def output_head(self) -> Any:
+        """Return what turns hidden states into logits."""
+        return self.plain().get_output_embeddings()
+
+    def pad_id(self) -> int:
+        """Return the token that fills rows up; no read-out and no real position ever sees it."""
+        token: Any = self.tokenizer.pad_token_id
+        return int(token)
+
+    def parameters(self) -> tuple[int, int]:
+        """Return the number of parameters, and of those that are trained."""
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in self.network.parameters()]
+        return sum(number for number, _ in counts), sum(number for number, moves in counts if moves)
+
+    def end_ids(self) -> tuple[int, ...]:
+        """Return the tokens that end an answer: the tokenizer's, the generation settings', and the template's end of turn."""
+        return end_ids(self.tokenizer, self.plain().config)
+
+
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eot|>", "</s>", "<|end_of_text|>")
+
+
+def longest_input(config: Any) -> int:
+    """Return the longest input in tokens that an architecture was made for."""
+    return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1_000_000)
+
+
+def end_ids(tokenizer: Any, config: Any) -> tuple[int, ...]:
+    """Return the tokens that end an answer: the tokenizer's, the configuration's, and well-known ends of a turn."""
+    configured = getattr(config, "eos_token_id", None)
+    ids = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    vocabulary = tokenizer.get_vocab()
+    ids += [vocabulary[token] for token in END_OF_TURN if token in vocabulary]
+    return tuple(dict.fromkeys(int(token) for token in ids if token is not None))
+
+
+def as_plain_network(network: Any) -> Any:
+    """Return the Hugging Face network inside a PEFT wrapper, or the network itself."""
+    return network.get_base_model() if hasattr(network, "peft_config") and hasattr(network, "get_base_model") else network
+
+
+def load_model(name: str, device: Device, *, adapter: bool = True) -> Model:
+    """Return the model `name` on the device, in evaluation mode, nothing trainable; `adapter=False` loads its base only."""
+    found = find_model(name)
+    refuse_foreign_code(found)
+    config, tokenizer, notes = open_tokenizer(found)
+    network = _open_network(found, config, device)
+    if adapter and found.adapter is not None:
+        from peft import PeftModel
+
+        network = PeftModel.from_pretrained(network, str(found.adapter), is_trainable=False)
+    network.requires_grad_(False)
+    network.eval()
+    model = Model(network.to(device.name), tokenizer, found, device, notes=notes)
+    probe(model)
+    return model
+
+
+def open_tokenizer(found: Found) -> tuple[Any, PreTrainedTokenizerFast, list[str]]:
+    """Return configuration and tokenizer without reading weights, and notes on what had to be added to the tokenizer."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = found.adapter if found.adapter is not None and (found.adapter / "tokenizer.json").is_file() else found.base
+    try:
+        config = AutoConfig.from_pretrained(found.base, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, use_fast=True)
+    except Exception as error:
+        raise _explain(found, error) from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"model = {found.name!r} is an encoder-decoder model; only causal models can be tuned here.")
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"model = {found.name!r} has no fast tokenizer (tokenizer.json), which is needed to know where each token comes from."
+        )
+    tokenizer.model_max_length = 10**9  # lengths are checked here, not by a warning
+    return config, tokenizer, _complete_tokenizer(tokenizer, config)
+
+
+def _open_network(found: Found, config: Any, device: Device) -> Any:
+    """Return the base's network, every failure told in one sentence."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            found.base, config=config, dtype=device.torch_dtype(), trust_remote_code=False, use_safetensors=True
+        )
+    except Exception as error:
+        raise _explain(found, error) from error
+
+
+def _explain(found: Found, error: Exception) -> ModelError:
+    """Return a ModelError for whatever the hub or the loader raised."""
+    text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    lowered = str(error).lower()
+    if not found.local:
+        if "gated" in lowered or "401" in lowered or "403" in lowered:
+            return ModelError(
+                f"model = {found.name!r} is gated or private. Ask for access on its page, then set HF_TOKEN. ({text})"
+            )
+        if "not a valid model identifier" in lowered or "404" in lowered or "repository not found" in lowered:
+            return ModelError(
+                f"model = {found.name!r} was not found on the hub. Check the spelling; if it is private, set HF_TOKEN. ({text})"
+            )
+        if any(
+            word in lowered
+            for word in ("offline", "connect", "network", "resolve", "timed out", "couldn't find them in the cached")
+        ):
+            return ModelError(
+                f"model = {found.name!r} is not in the local cache and the hub cannot be reached. Fetch it on a machine with a network, "
+                f"give a local folder, or use the bundled model: model = 'tiny'. ({text})"
+            )
+    if isinstance(error, OSError) and getattr(error, "errno", None) == 28:
+        return ModelError(
+            f"model = {found.name!r}: no space left in the model cache. Free some, or set HF_HUB_CACHE to a larger disk."
+        )
+    return ModelError(f"model = {found.name!r} could not be opened. ({text})")
+
+
+def _complete_tokenizer(tokenizer: Any, config: Any) -> list[str]:
+    """Give the tokenizer the chat template, end and padding token that it lacks; return notes on it."""
+    notes = []
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+        notes.append("The model has no chat template; a plain one (User:, Assistant:) is used and saved with the result.")
+    if tokenizer.eos_token_id is None:
+        ids = getattr(config, "eos_token_id", None)
+        first = ids[0] if isinstance(ids, list) else ids
+        if first is None:
+            raise ModelError(
+                "The model's tokenizer has no end-of-text token, so an answer could never end. Set eos_token in its tokenizer_config.json."
+            )
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(first))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return notes
+
+
+def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> None:
+    """Apply a technique to the model in place: what moves is trainable, all else frozen."""
+    model.network.requires_grad_(False)
+    model.network = technique.function(model.network, **options).to(model.device)

@@ -1,0 +1,56 @@
+"""The sizes of a model before it is loaded: how many parameters it has, how many a technique moves, how wide it is.
+
+Enters: a configuration and a technique. Leaves: an `Outline` for estimates of memory and time. No weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from burnish.types import Technique
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Parameters of the base, parameters that move, and the widths that memory depends on."""
+
+    parameters: int
+    trainable: int
+    hidden: int
+    layers: int
+    vocabulary: int
+    attention_width: int
+    key_width: int
+    feed_forward: int | None
+    tied: bool
+    adapter: bool
+
+
+def outline(config: Any, technique: Technique, options: Mapping[str, Any]) -> Outline:
+    """Return the sizes of the model that `config` describes, once the technique is applied."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        network.requires_grad_(False)
+        network = technique.function(network, **options)
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    text = config.get_text_config()
+    heads = int(getattr(text, "num_attention_heads", 1))
+    head_width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    return Outline(
+        parameters=parameters,
+        trainable=trainable,
+        hidden=int(text.hidden_size),
+        layers=int(text.num_hidden_layers),
+        vocabulary=int(text.vocab_size),
+        attention_width=heads * head_width,
+        key_width=int(getattr(text, "num_key_value_heads", None) or heads) * head_width,
+        feed_forward=getattr(text, "intermediate_size", None),
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
+        adapter=technique.saves == "adapter",
+    )

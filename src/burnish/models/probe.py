@@ -1,0 +1,100 @@
+"""Ask a freshly loaded network what can be relied on, instead of looking it up by the name of its architecture.
+
+Enters: a `Model` as loaded. Leaves: its `head` (may trunk and output head be run apart?) and `documents` (how are packed documents
+kept apart?) set, with a note where the plain path is taken; ModelError for a network that sees the future, which cannot be tuned here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from burnish.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from burnish.models.load import Model
+
+FIRST, SECOND = 9, 7
+"""Tokens of the two documents that are packed for the probe."""
+
+
+def probe(model: Model) -> None:
+    """Set `model.head` and `model.documents` by a few forward passes over 16 tokens.
+
+    Raises ModelError where what is predicted at a position depends on later tokens (an encoder), or the network cannot run at all.
+    """
+    import torch
+
+    embedding: Any = model.plain().get_input_embeddings()
+    ids_BT = torch.arange(1, 1 + FIRST + SECOND, device=model.device)[None] % embedding.weight.shape[0]
+    with torch.no_grad():
+        whole_BTV = _logits(model, ids_BT)
+        _refuse_foresight(model, ids_BT, whole_BTV)
+        if not _head_runs_apart(model, ids_BT, whole_BTV):
+            model.head = "whole"
+            model.notes.append(
+                "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
+            )
+        model.documents = _isolation(model, ids_BT)
+
+
+def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
+    return model.network(input_ids=ids_BT, use_cache=False, **more).logits
+
+
+def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Return whether logits differ by no more than rounding does; what leaks from other tokens is orders of magnitude larger."""
+    import torch
+
+    tolerance = 2e-2 if expected.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    return found.shape == expected.shape and bool((found - expected).abs().mean() <= tolerance * expected.abs().mean())
+
+
+def _refuse_foresight(model: Model, ids_BT: torch.Tensor, whole_BTV: torch.Tensor) -> None:
+    changed_BT = ids_BT.clone()
+    changed_BT[:, -1] = ids_BT[:, 0]
+    if not _alike(_logits(model, changed_BT)[:, :-1], whole_BTV[:, :-1]):
+        raise ModelError(
+            f"model = {model.found.name!r} sees the tokens that it is to predict (it is an encoder, such as BERT). Here a model must be "
+            f"causal: use a language model that writes text from left to right."
+        )
+
+
+def _head_runs_apart(model: Model, ids_BT: torch.Tensor, whole_BTV: torch.Tensor) -> bool:
+    """Return whether trunk and head give exactly what the whole network gives: no scaling or capping in between."""
+    import torch
+
+    try:
+        hidden_BTH = model.trunk()(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return torch.equal(whole_BTV, model.output_head()(hidden_BTH))
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _isolation(model: Model, ids_BT: torch.Tensor) -> Any:
+    """Return what keeps two packed documents apart: restarting positions (which keep a sliding window), a mask, or nothing known."""
+    import torch
+
+    from burnish.models.forward import document_mask
+
+    def positions(length: int) -> torch.Tensor:
+        return torch.arange(length, device=ids_BT.device)[None]
+
+    documents_BT = (torch.arange(ids_BT.shape[1], device=ids_BT.device) >= FIRST).long()[None]
+    alone_BTV = torch.cat([_logits(model, ids_BT[:, :FIRST]), _logits(model, ids_BT[:, FIRST:])], dim=1)
+    restarting_BT = torch.cat([positions(FIRST), positions(SECOND)], dim=1)
+    ways: dict[str, dict[str, torch.Tensor]] = {
+        "positions": {},
+        "mask": {"attention_mask": document_mask(documents_BT, model.weight_dtype)},
+    }
+    for way, more in ways.items():
+        # A mask of ours would widen a sliding window to the whole document, which 16 tokens cannot show.
+        if way == "mask" and getattr(model.plain().config, "sliding_window", None):
+            continue
+        try:
+            if _alike(_logits(model, ids_BT, position_ids=restarting_BT, **more), alone_BTV):
+                return way
+        except (TypeError, ValueError, RuntimeError):
+            continue
+    return "mixed"

@@ -1,0 +1,13 @@
+"""Objectives: what loss. Each is a pure function (Outputs, Batch, **options) -> Loss that returns sums, never means.
+
+An objective stands in its own file with the paper it comes from and one line here. It imports only types and torch.
+"""
+
+from __future__ import annotations
+
+from burnish.objectives.likelihood import SFT
+from burnish.types import Objective
+
+OBJECTIVES: dict[str, Objective] = {
+    "sft": SFT,
+}

@@ -1,0 +1,74 @@
+"""Starting: a folder ready to tune, from a use case or from a user's own rows; and a conversation with a model.
+
+Enters: names and paths. Leaves: written folders, or a chat in the terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from burnish import api
+from burnish.data.dialog import as_task, known_labels
+from burnish.data.formats import examples as read_examples
+from burnish.data.sources import read
+from burnish.errors import DataError, UsageError, combined
+from burnish.scores import applicable
+from burnish.usecases import find, write, write_from_data
+
+SAMPLED = 500
+"""Rows that are looked at to choose scores."""
+
+
+def from_usecase(name: str, folder: Path) -> dict[str, Any]:
+    """Write a use case into a folder and return what was made."""
+    run_file = write(find(name), folder)
+    return {"run_file": str(run_file), "folder": str(folder), "usecase": name, "why": []}
+
+
+def from_data(source: str, folder: Path) -> dict[str, Any]:
+    """Write a run on a user's own rows into a folder, with format and task guessed from them, and return what was guessed and why."""
+    table = read(source, base=Path.cwd())
+    found = read_examples(table)
+    if problems := [*table.problems, *found.problems]:
+        raise combined(DataError, f"{source} cannot be read as it is", problems)
+    from burnish.data.dialog import Frame
+
+    frame = Frame(choices=known_labels(found.examples))
+    scores = applicable([as_task(example, frame) for example in found.examples[:SAMPLED]])
+    why = [found.guessed]
+    task = f"Learn from the {len(found.examples):,} rows of {source}, read as {found.format}."
+    # A registered set brings its columns itself; written down they would only repeat it.
+    columns = {} if source.startswith("public:") else {key: value for key, value in found.columns.items() if key != value}
+    run_file = write_from_data(folder, source=source, format=found.format, columns=columns, task=task, score=scores, why=why)
+    return {
+        "run_file": str(run_file),
+        "folder": str(folder),
+        "format": found.format,
+        "columns": dict(found.columns),
+        "score": scores,
+        "why": why,
+    }
+
+
+def talk(model: str, *, system: str | None, max_tokens: int, temperature: float, top_p: float, seed: int, as_json: bool) -> None:
+    """Talk to a model in the terminal until the user leaves; with `as_json` the conversation is printed as one object at the end."""
+    import contextlib
+    import sys
+
+    from burnish.chat import chat
+    from burnish.sampling import Options
+    from burnish.terminal import print_json
+
+    loaded = api.load(model)
+    if loaded.continues_text:
+        raise UsageError(f"{model} was taught to continue plain text, not to talk. Use: burnish generate {model} --prompt ...")
+    renderer = loaded.renderer
+    if renderer.frame.prompt is not None:
+        renderer = replace(renderer, frame=renderer.frame)
+    options = Options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, long_prompts="fail")
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        messages = chat(loaded.model, renderer, options=options, system=system or renderer.frame.system)
+    if as_json:
+        print_json({"messages": messages})

@@ -1,0 +1,23 @@
+"""Full fine-tuning: every parameter moves.
+
+Enters and leaves: a Hugging Face network. What is saved is a whole model folder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from burnish.types import Technique
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def full(network: PreTrainedModel) -> PreTrainedModel:
+    """Train all parameters of the model; the most capable technique and the one that forgets most."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network
+
+
+FULL = Technique(function=full, learning_rate=2e-4, merges=False, saves="model", reference="copy")

@@ -1,0 +1,97 @@
+"""What a person sees while a verb runs: progress and sentences on standard error, results on standard output.
+
+Enters: records and reports. Leaves: text. With --json, standard output holds one JSON value and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from burnish.tune import Watch
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Where there is no terminal to redraw, a line of progress this often."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output; numbers that JSON has not become the texts "nan" and "inf"."""
+    print(json.dumps(_plain(value), ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def say(text: str) -> None:
+    """Tell the user a sentence, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def watch(*, quiet: bool = False) -> Watch:
+    """Return a `Watch` that shows a run in this terminal: one line that is redrawn, or a line now and then where it cannot be."""
+    if quiet:
+        return Watch()
+    live = sys.stderr.isatty()
+    shown = {"time": 0.0, "open": False}
+
+    def sentence(text: str) -> None:
+        if shown["open"]:
+            print(file=sys.stderr)
+            shown["open"] = False
+        say(text)
+
+    def step(record: dict[str, Any]) -> None:
+        now, last = time.monotonic(), record["step"] == record["steps"]
+        if not last and record["step"] > 1 and now - shown["time"] < (0.1 if live else SECONDS_BETWEEN_LINES):
+            return
+        shown["time"] = now
+        line = step_line(record)
+        if live:
+            print("\r\x1b[K" + line, end="", file=sys.stderr, flush=True)
+            shown["open"] = True
+        else:
+            say(line)
+
+    return Watch(sentence, step)
+
+
+def step_line(record: dict[str, Any]) -> str:
+    """Return a step as one line: how far, loss, speed, time left."""
+    share = record["step"] / record["steps"]
+    bar = "#" * round(20 * share)
+    speed = f"{record['tokens_per_second']:,.0f} tokens/s"
+    return f"[{bar:<20}] step {record['step']}/{record['steps']}  loss {record['loss']:.4f}  {speed}  {duration(record['time_left'])} left"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_rows(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str, Any]], str]]) -> None:
+    """Print a plain table on standard output that reads well at 80 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(get(row) for get in columns.values()))
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,157 @@
+"""THE loop: one Step per optimizer update, whatever the objective, the technique and the source of batches.
+
+Enters: a model whose trainable parameters are marked, a function step -> micro-batches, and for each task its objective. Leaves: a
+stream of Steps. Evaluating, logging and saving are ordinary code around the `for` that consumes it (`tune`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from burnish.devices import Ranks
+from burnish.errors import RunError
+from burnish.models import Model, forward
+from burnish.optim import Schedule
+from burnish.types import Batch, Loss, Objective
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLoss:
+    """What a task's batches are trained on: an objective with its options, and the task's weight in the whole loss."""
+
+    objective: Objective
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+
+    def counts(self, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """Return the denominators of this batch's terms."""
+        return self.objective.counts(batch, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer update. `losses` are means per term over the whole step; `tokens` are real ones, over all ranks."""
+
+    number: int
+    losses: Mapping[str, float]
+    metrics: Mapping[str, float]
+    gradient_norm: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+
+
+def train(
+    model: Model,
+    batches: Callable[[int], Sequence[Batch]],
+    *,
+    tasks: Mapping[str, TaskLoss],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    clip: float,
+    first: int = 0,
+    ranks: Ranks | None = None,
+) -> Iterator[Step]:
+    """Yield a Step after each optimizer update, from step `first` to the schedule's end.
+
+    Each term is divided once by its count over all micro-batches and ranks of the step, so that how a step is cut into
+    micro-batches cannot change its result. Raises RunError, weights untouched, where a loss or the gradient is not finite.
+    """
+    import torch
+
+    ranks = ranks or Ranks()
+    parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    for number in range(first, schedule.steps):
+        started = time.perf_counter()
+        micro_batches = batches(number)
+        counts = ranks.sum(_step_counts(tasks, micro_batches, model))
+        sums = _zero_sums(tasks, model)
+        suspects: list[Batch] = []
+        for batch in micro_batches:
+            task = tasks[batch.task]
+            loss = task.objective.function(forward(model, batch, task.objective.needs), batch, **task.options)
+            total = torch.stack([task.weight * term / counts[batch.task, name] for name, term in loss.terms.items()]).sum()
+            total.backward()
+            _add(sums, batch.task, loss)
+            if not math.isfinite(total.item()):
+                suspects.append(batch)
+        ranks.reduce_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf, foreach=True).item()
+        if ranks.agree(bool(suspects) or not math.isfinite(norm)):
+            optimizer.zero_grad(set_to_none=True)
+            raise _not_finite(number, norm, suspects or micro_batches)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(number)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if number == first:
+            ranks.prove_equal(parameters)
+        yield _step(number, ranks.sum(sums), counts, norm, schedule(number), time.perf_counter() - started)
+
+
+def _step_counts(tasks: Mapping[str, TaskLoss], micro_batches: Sequence[Batch], model: Model) -> dict[Any, torch.Tensor]:
+    """Return {(task, term): denominator} over this rank's micro-batches, with a key for every task so that ranks agree on the keys."""
+    import torch
+
+    counts: dict[Any, torch.Tensor] = {
+        ("", "tokens"): torch.tensor(float(sum(batch.tokens for batch in micro_batches)), device=model.device)
+    }
+    for name, task in sorted(tasks.items()):
+        mine = [task.counts(batch) for batch in micro_batches if batch.task == name]
+        for term in task.objective.terms:
+            counts[name, term] = sum((count[term] for count in mine), torch.zeros((), device=model.device))
+    return counts
+
+
+def _zero_sums(tasks: Mapping[str, TaskLoss], model: Model) -> dict[Any, torch.Tensor]:
+    """Return zeros for each term (task, name) and each metric's sum and count (task, name, part)."""
+    import torch
+
+    keys: list[Any] = [(name, term) for name, task in sorted(tasks.items()) for term in task.objective.terms]
+    keys += [
+        (name, metric, part)
+        for name, task in sorted(tasks.items())
+        for metric in task.objective.metrics
+        for part in ("sum", "count")
+    ]
+    return {key: torch.zeros((), device=model.device) for key in keys}
+
+
+def _add(sums: dict[Any, torch.Tensor], task: str, loss: Loss) -> None:
+    """Add a micro-batch's terms, and its metrics with their counts, to the step's sums."""
+    for name, term in loss.terms.items():
+        sums[task, name] += term.detach()
+    for name, (value, count) in loss.metrics.items():
+        sums[task, name, "sum"] += value.detach()
+        sums[task, name, "count"] += count.detach()
+
+
+def _not_finite(number: int, norm: float, batches: Sequence[Batch]) -> RunError:
+    """Return the error that names the rows of a step that cannot be applied."""
+    origins = list(dict.fromkeys(str(origin) for batch in batches for origin in batch.origins))
+    shown = ", ".join(origins[:12]) + (f" and {len(origins) - 12} more" if len(origins) > 12 else "")
+    return RunError(
+        f"Step {number + 1}: the loss or its gradient is not finite (gradient norm {norm}). The step was not applied: the weights and "
+        f"all checkpoints are as they were before it. Rows in it: {shown}. Look at these rows, lower train.learning_rate, or set "
+        f'dtype = "float32"; then continue with --resume.'
+    )
+
+
+def _step(number: int, sums: Mapping[Any, Any], counts: Mapping[Any, Any], norm: float, rate: float, seconds: float) -> Step:
+    """Return the record of an update from its sums and counts; names carry the task only where there are several."""
+    several = len({key[0] for key in counts if key[0]}) > 1
+    losses, metrics = {}, {}
+    for key in sums:
+        label = f"{key[0]}/{key[1]}" if several else key[1]
+        if len(key) == 2 and counts[key] > 0:
+            losses[label] = (sums[key] / counts[key]).item()
+        elif len(key) == 3 and key[2] == "sum":
+            metrics[label] = (sums[key] / sums[key[0], key[1], "count"]).item()
+    return Step(number, losses, metrics, norm, rate, int(counts["", "tokens"].item()), seconds)

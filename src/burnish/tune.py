@@ -1,0 +1,443 @@
+"""Tune: everything that stands around the loop. One run, from a resolved run file to a run directory with model and report.
+
+Enters: a `Resolved` run. Leaves: its run directory. The order of effects is the order of the lines here: prepare, lock the folder,
+load, adapt, resume, then for each step log, evaluate, save; at the end keep the best, save the model, measure it beside its base.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from burnish import checkpoint, config, runs
+from burnish.config import Resolved
+from burnish.data.batching import FixedBatches
+from burnish.devices import Device, Ranks, apply_device, choose_device, join_ranks, leave_ranks
+from burnish.errors import BurnishError, Stopped, UsageError
+from burnish.evaluate import Asking, answer, resolve_scores, value
+from burnish.finish import conclude
+from burnish.models import Model, adapt, load_model, restore_weights, save_model
+from burnish.optim import Schedule, make_optimizer
+from burnish.prepare import Plan, prepare, registries
+from burnish.sampling import Options
+from burnish.signals import Stop
+from burnish.train import Step, TaskLoss, train
+from burnish.types import Task
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a person is told while a run goes on: sentences, and a record per step (see `_record`)."""
+
+    say: Callable[[str], None] = lambda text: None
+    step: Callable[[dict[str, Any]], None] = lambda record: None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What must persist between steps beside weights, optimizer and random numbers; saved with every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluated: int = -1
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    stopped_early: bool = False
+    warmup: int = 0
+    """Steps of warm-up, fixed when the run began: a run may be lengthened on resume, its past may not change."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A run under way: its plan, folder, model, optimizer and progress."""
+
+    plan: Plan
+    run: runs.Run
+    model: Model
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    ranks: Ranks
+    stop: Stop
+    watch: Watch
+    dev: list[Task]
+    progress: Progress
+    events: runs.EventWriter | None = None
+
+    @property
+    def names(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that move, by name."""
+        return {name: parameter for name, parameter in self.model.network.named_parameters() if parameter.requires_grad}
+
+
+def tune(resolved: Resolved, *, resume: bool = False, watch: Watch | None = None) -> Path:
+    """Carry out a run and return its directory. With `resume`, go on from its last complete checkpoint.
+
+    Raises UsageError before anything is written where the run cannot start, RunError where it fails, Stopped after a clean stop.
+    """
+    watch = watch or Watch()
+    ranks = join_ranks()
+    try:
+        return _tune(resolved, resume=resume, watch=watch if ranks.rank == 0 else Watch(), ranks=ranks)
+    finally:
+        leave_ranks()
+
+
+def _tune(resolved: Resolved, *, resume: bool, watch: Watch, ranks: Ranks) -> Path:
+    output = Path(resolved.config.output)
+    if resume and runs.is_finished(output):
+        watch.say(f"{output} is finished already; nothing to resume.")
+        return output
+    if not resume:
+        runs.check_usable(output)
+    watch.say("Reading and checking the data")
+    plan = prepare(resolved)
+    run = runs.create(output, resume=resume) if ranks.rank == 0 else runs.Run(output)
+    try:
+        with Stop() as stop:
+            running = _start(plan, run, resume=resume, watch=watch, ranks=ranks, stop=stop)
+            _loop(running)
+            _finish(running)
+    except Stopped as stopped:
+        _status(run, ranks, "stopped", message=str(stopped))
+        raise
+    except BurnishError as error:
+        _status(run, ranks, "failed", message=str(error))
+        raise
+    finally:
+        runs.release(run)
+    return output
+
+
+def _status(run: runs.Run, ranks: Ranks, state: Any, *, message: str) -> None:
+    """Record how a run ended, as far as the disk still allows."""
+    if ranks.rank > 0:
+        return
+    try:
+        status = runs.read_status(run.path)
+        runs.write_status(run, state, step=status["step"], steps=status["steps"], message=message)
+    except BurnishError:
+        pass  # the disk is what failed: the error under way says so
+
+
+def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Ranks, stop: Stop) -> Running:
+    """Load the model, apply the technique, and take up the last checkpoint where there is one."""
+    settings = plan.resolved.config
+    found = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
+    device = _device(plan, run, resumed=found.path is not None)
+    if resume:
+        _refuse_changes(plan, run, found)
+    watch.say(f"Loading {settings.model}")
+    import torch
+
+    torch.manual_seed(settings.seed)
+    model = load_model(plan.found.name, device)
+    adapt(model, plan.technique, settings.technique.options)
+    parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    assert settings.train.steps is not None and settings.train.learning_rate is not None
+    progress = Progress(warmup=round(settings.train.warmup * settings.train.steps))
+    schedule = Schedule(settings.train.learning_rate, settings.train.steps, progress.warmup, settings.train.schedule)
+    optimizer = make_optimizer(parameters, weight_decay=settings.train.weight_decay, beta2=settings.train.beta2)
+    dev = plan.tasks("dev")[: settings.evaluate.limit]
+    running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
+    if ranks.rank == 0:
+        _write_facts(running, device)
+    if found.path is not None:
+        _resume(running, found.path)
+        watch.say(f"Resuming after step {running.progress.step} from {found.path.name}")
+    else:
+        if resume:
+            watch.say("There is no complete checkpoint to resume from; starting from the beginning.")
+            if ranks.rank == 0:
+                runs.rewind_metrics(run, -1)
+        _prove_saving(running)
+    for reason in found.skipped:
+        watch.say(f"Passed over {reason}")
+    if settings.log.tensorboard and ranks.rank == 0:
+        running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
+    total, moving = model.parameters()
+    watch.say(f"{total:,} parameters, {moving:,} of them trained ({settings.technique.name}), on {device.name} in {device.dtype}")
+    return running
+
+
+def _prove_saving(running: Running) -> None:
+    """Save before step 0 and read it back: a save that cannot work fails now, and not after hours (there, or for want of space)."""
+    _save(running)
+    if running.ranks.rank == 0:
+        folder = running.run.checkpoints / f"checkpoint-{running.progress.step}"
+        checkpoint.load(folder)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        # AdamW's two moments of what moves come on top of a checkpoint before step 0; the best one and the result are kept too.
+        moments = sum(8 * parameter.numel() for parameter in running.names.values())
+        runs.check_space(running.run.path, (size + moments) * (running.plan.resolved.config.save.keep + 2))
+
+
+def _device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
+    """Return the device and number formats: those the run began with when resumed, since they change numbers."""
+    settings = plan.resolved.config
+    chosen = choose_device(settings.dtype, moves_base=plan.technique.saves == "model", threads=settings.threads)
+    if resumed and run.environment_json.is_file():
+        before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
+        if before.name != chosen.name:
+            raise UsageError(
+                f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
+                f"Resume it there, or start anew with output=DIR."
+            )
+        apply_device(before)
+        return before
+    return chosen
+
+
+def _refuse_changes(plan: Plan, run: runs.Run, found: checkpoint.Found) -> None:
+    """Raise UsageError where the run file or the data is not the one that the run began with."""
+    if found.path is None or not run.run_toml.is_file():
+        return
+    before = config.load(run.run_toml, registries=registries())
+    changes = config.difference(before, plan.resolved)
+    facts = checkpoint.facts(found.path)
+    if facts.get("data") != plan.gathered.fingerprint:
+        changes.append("the data: its content is not what the run began with")
+    if changes:
+        listed = "\n".join(f"  - {change}" for change in changes)
+        raise UsageError(
+            f"{run.path} cannot be resumed with these changes:\n{listed}\nUndo them, or start a new run with output=DIR. "
+            f"Free to change: output, save.*, log.*, and train.steps under a constant schedule."
+        )
+
+
+def _write_facts(running: Running, device: Device) -> None:
+    """Write the resolved run file, the environment and the data report into the run directory."""
+    plan, run = running.plan, running.run
+    runs.write_text(run.run_toml, config.dump(plan.resolved, folder=run.path))
+    runs.write_json(run.environment_json, {**runs.environment(), "numbers": asdict(device)})
+    runs.write_json(run.data_json, plan.report)
+
+
+def _loop(running: Running) -> None:
+    """Run the loop; after each step log, evaluate and save as the run says."""
+    plan, settings, progress = running.plan, running.plan.resolved.config, running.progress
+    batches = FixedBatches(
+        examples=plan.sequences,
+        order=plan.gathered.order(plan.kept, settings.seed),
+        batch=settings.train.batch,
+        tokens=settings.train.tokens,
+        packing=settings.train.packing,
+        pad_id=running.model.pad_id(),
+        device=running.model.device,
+        rank=running.ranks.rank,
+        ranks=running.ranks.size,
+    )
+    tasks = {"main": TaskLoss(plan.objective, settings.objective.options)}
+    _evaluate(running)
+    running.model.network.train()
+    for step in train(
+        running.model,
+        batches,
+        tasks=tasks,
+        optimizer=running.optimizer,
+        schedule=running.schedule,
+        clip=settings.train.clip,
+        first=progress.step,
+        ranks=running.ranks,
+    ):
+        progress.step, progress.tokens, progress.seconds = (
+            step.number + 1,
+            progress.tokens + step.tokens,
+            progress.seconds + step.seconds,
+        )
+        _log(running, step)
+        last = progress.step == running.schedule.steps
+        improved = _evaluate(running)
+        if progress.step % settings.save.every == 0 or improved or last or progress.stopped_early:
+            _save(running)
+        if progress.stopped_early:
+            running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
+            break
+        _stop_if_asked(running)
+
+
+def _log(running: Running, step: Step) -> None:
+    """Show a step, and write it to metrics.jsonl and TensorBoard when it is due."""
+    if running.ranks.rank > 0:
+        return
+    record = _record(running, step)
+    running.watch.step(record)
+    number = running.progress.step
+    if number % running.plan.resolved.config.log.every == 0 or number in (1, running.schedule.steps):
+        runs.log_metrics(running.run, {key: item for key, item in record.items() if key not in {"steps", "time_left"}})
+        runs.write_status(running.run, "running", step=number, steps=running.schedule.steps)
+        if running.events is not None:
+            running.events.add(number, record)
+
+
+def _record(running: Running, step: Step) -> dict[str, Any]:
+    """Return what is known after a step: loss (the sum of its terms), speed, learning rate, gradient norm, time left in seconds."""
+    progress = running.progress
+    left = (running.schedule.steps - progress.step) * progress.seconds / progress.step
+    return {
+        "step": progress.step,
+        "steps": running.schedule.steps,
+        "loss": sum(step.losses.values()),
+        **(step.losses if len(step.losses) > 1 else {}),
+        **step.metrics,
+        "learning_rate": step.learning_rate,
+        "gradient_norm": step.gradient_norm,
+        "tokens": progress.tokens,
+        "tokens_per_second": round(step.tokens / step.seconds, 1),
+        "time_left": round(left, 1),
+    }
+
+
+def _evaluate(running: Running) -> bool:
+    """Measure the dev score when it is due, and return whether it is the best so far.
+
+    Before step 0 it is only recorded, as the start of the curve: the untuned model is not a candidate.
+    """
+    settings, progress = running.plan.resolved.config, running.progress
+    every = settings.evaluate.every
+    due = every > 0 and bool(running.dev) and (progress.step % every == 0 or progress.step == running.schedule.steps)
+    if not due or progress.evaluated >= progress.step:
+        return False
+    name = settings.score[0]
+    score = resolve_scores([name])[name]
+    reached = 0.0
+    if running.ranks.rank == 0:
+        try:
+            answers = answer(running.model, running.plan.renderer, running.dev, {name: score}, _asking(running))
+        except Stopped:
+            _save(running)
+            raise
+        reached = value(score, answers, running.dev)
+        record = {"step": progress.step, "dev": {name: reached}}
+        runs.log_metrics(running.run, record)
+        if running.events is not None:
+            running.events.add(progress.step, {f"dev/{name}": reached})
+        running.watch.say(f"step {progress.step}: dev {name} {reached:.4g} on {len(running.dev)} rows")
+    reached = running.ranks.share(reached)
+    progress.evaluated = progress.step
+    running.model.network.train()
+    if progress.step == 0:
+        return False
+    better = progress.best is None or (reached > progress.best if score.higher_is_better else reached < progress.best)
+    if better:
+        progress.best, progress.best_step, progress.worse = reached, progress.step, 0
+    else:
+        progress.worse += 1
+    progress.stopped_early = 0 < settings.evaluate.patience <= progress.worse
+    return better and settings.evaluate.best
+
+
+def _asking(running: Running) -> Asking:
+    """Return how dev and test rows are put to the model, with a look at the stop signal between batches."""
+    settings = running.plan.resolved.config
+
+    def between() -> None:
+        # Several ranks stop between steps, together; one alone may stop inside an evaluation too.
+        if running.stop.signal_number is not None and running.ranks.size == 1:
+            raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number)
+
+    options = Options(
+        max_tokens=settings.evaluate.max_tokens or 64, batch=settings.evaluate.batch, seed=settings.seed, long_prompts="cut"
+    )
+    return Asking(options, tokens=settings.train.tokens, between=between)
+
+
+def _stopped_message(running: Running) -> str:
+    return (
+        f"Stopped after step {running.progress.step} of {running.schedule.steps}; everything is saved in {running.run.path}. "
+        f"Go on with: burnish tune {running.run.run_toml} --resume"
+    )
+
+
+def _stop_if_asked(running: Running) -> None:
+    """After a signal, save and stop; all ranks together."""
+    if running.ranks.agree(running.stop.signal_number is not None):
+        _save(running)
+        raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number or 15)
+
+
+def _save(running: Running) -> None:
+    """Write a checkpoint of this very step, unless it is there already."""
+
+    settings, progress = running.plan.resolved.config, running.progress
+    if running.ranks.rank == 0:
+        names = running.names
+        rng_tensors, rng_state = checkpoint.capture_rng()
+        optimizer_tensors, groups = checkpoint.optimizer_tensors(running.optimizer, names)
+        tensors: dict[str, torch.Tensor] = {f"optimizer/{key}": item for key, item in optimizer_tensors.items()}
+        tensors |= {f"rng/{key}": item for key, item in rng_tensors.items()}
+        runs.sync_metrics(running.run)
+        checkpoint.save(
+            running.run.checkpoints,
+            step=progress.step,
+            fill_model=lambda folder: save_model(running.model, folder, settings=running.plan.settings()),
+            tensors=tensors,
+            state={"progress": asdict(progress), "groups": groups, "rng": rng_state},
+            facts={
+                "data": running.plan.gathered.fingerprint,
+                "config": config_digest(running.plan.resolved),
+                "ranks": running.ranks.size,
+            },
+            keep=settings.save.keep,
+            protected=(progress.best_step,) if settings.evaluate.best and progress.best is not None else (),
+        )
+    running.ranks.barrier()
+
+
+def config_digest(resolved: Resolved) -> str:
+    """Return a sha256 of all values of a run that may not change on resume."""
+    text = resolved.config.model_dump_json(exclude={"output": True, "save": True, "log": True, "train": {"steps"}})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _resume(running: Running, path: Path) -> None:
+    """Put weights, optimizer, random numbers, progress and metrics back to where the checkpoint was written."""
+    tensors, state = checkpoint.load(path)
+    restore_weights(running.model, path)
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {key.removeprefix(prefix): item for key, item in tensors.items() if key.startswith(prefix)}
+
+    checkpoint.load_optimizer(running.optimizer, part("optimizer/"), running.names, state["groups"])
+    checkpoint.restore_rng(part("rng/"), state["rng"])
+    running.progress = Progress(**state["progress"])
+    running.schedule = replace(running.schedule, warmup=running.progress.warmup)
+    if running.ranks.rank == 0:
+        runs.rewind_metrics(running.run, running.progress.step)
+
+
+def _finish(running: Running) -> None:
+    """Keep the best weights, save the model, measure it beside its base, and write the report."""
+    settings, progress = running.plan.resolved.config, running.progress
+    if running.ranks.rank > 0:
+        return
+    if settings.evaluate.best and progress.best is not None and progress.best_step != progress.step:
+        restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
+        running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
+    running.model.network.eval()
+    running.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    conclude(
+        running.plan,
+        running.run,
+        running.model,
+        progress=asdict(progress),
+        asking=_asking(running),
+        say=running.watch.say,
+    )
+    if running.events is not None:
+        running.events.close()
+    runs.write_status(running.run, "finished", step=progress.step, steps=running.schedule.steps)
+    running.watch.say(
+        f"Finished in {time.strftime('%M:%S', time.gmtime(progress.seconds))} of training; report: {running.run.report_html}"
+    )

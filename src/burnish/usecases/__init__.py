@@ -1,0 +1,37 @@
+"""Use cases: complete runs with sample rows, for `burnish init`. The registry, and how a name becomes a use case.
+
+Enters: a name. Leaves: a `UseCase`, or through `write` a folder that is ready to tune. Adding one: a file here and a line in USECASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from burnish.errors import ConfigError, suggestion
+from burnish.usecases.chat import chat
+from burnish.usecases.definition import UseCase
+from burnish.usecases.domain import domain
+from burnish.usecases.extract import extract
+from burnish.usecases.folder import write, write_from_data
+from burnish.usecases.instruct import instruct
+from burnish.usecases.support import support
+
+__all__ = ["USECASES", "UseCase", "find", "write", "write_from_data"]
+
+USECASES: dict[str, Callable[[], UseCase]] = {
+    "support": support,
+    "chat": chat,
+    "extract": extract,
+    "domain": domain,
+    "instruct": instruct,
+}
+
+
+def find(name: str) -> UseCase:
+    """Return the use case of this name. Raises ConfigError, with the nearest name, where there is none."""
+    if name not in USECASES:
+        known = ", ".join(USECASES)
+        raise ConfigError(
+            f"there is no use case {name!r}.{suggestion(name, USECASES)} Expected one of {known}; see: burnish ls usecases"
+        )
+    return USECASES[name]()
