@@ -17,8 +17,9 @@ import pytest
 
 from burnish.data import public
 from burnish.data.formats import FORMATS, examples
-from burnish.data.public import PUBLIC, cache, download, get, licence_text, locate
-from burnish.data.public_sets import Part, PublicFile, PublicSet
+from burnish.data.public import cache, download, get, licence_text, locate
+from burnish.data.public_sets import PUBLIC
+from burnish.data.public_types import Part, PublicFile, PublicSet
 from burnish.data.sources import read
 from burnish.errors import DataError, RunError, SpaceError
 

@@ -6,6 +6,7 @@ and at the end the conversation as messages. Commands start with a slash; all el
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -71,9 +72,10 @@ def chat(
 
     `system` None takes the run's own system message. `read(prompt)` gives a line and raises EOFError at the end; `write` takes text
     as it arises. Left out, they are standard input and output. Greeting, prompts and names are for a person at a terminal only, and
-    so is colour; where output is not a terminal, it holds the answers, and all else goes to standard error. Ctrl-C stops an answer, of which the part already given is kept; twice at the prompt, it ends the chat.
+    so is colour; where output is not a terminal, it holds the answers, and all else goes to standard error. Ctrl-C stops an answer,
+    of which the part already given is kept; twice at the prompt, it ends the chat.
 
-    Raises ModelError or ConfigError for options that cannot work with this model at all.
+    Raises ConfigError where `max_tokens` leaves no room for a question in the model's context.
     """
     person = read is not None or sys.stdin.isatty()
     talk = Conversation(model, renderer, options, _say(write), person, renderer.frame.system if system is None else system or None)
@@ -84,7 +86,7 @@ def chat(
         )
     if person:
         _greet(talk)
-    ask, interrupted = read or input, False
+    ask, interrupted = read or _standard_input(), False
     while True:
         try:
             line = ask(YOU if person else "")
@@ -101,8 +103,6 @@ def chat(
                 break
             interrupted = True
             talk.note("Ctrl-C again, or /quit, leaves")
-        except UnicodeDecodeError:
-            talk.note(NOT_UTF8, WRONG)
     return talk.saved()
 
 
@@ -314,6 +314,13 @@ def _greet(talk: Conversation) -> None:
         lines.append(f"Each message is put into the prompt of the run: {talk.renderer.frame.prompt}")
     for line in lines:
         talk.say(f"{line}\n", NOTE)
+
+
+def _standard_input() -> Read:
+    """Return a reader of standard input in which a byte that is not UTF-8 spoils its own line only, not all that was read with it."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    return input
 
 
 def _say(write: Callable[[str], None] | None) -> Say:

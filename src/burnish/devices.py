@@ -135,7 +135,7 @@ class Ranks:
 
         digest = hashlib.sha256()
         for parameter in parameters:
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         digests: list[Any] = [None] * self.size
         dist.all_gather_object(digests, digest.hexdigest())
         if len(set(digests)) > 1:

@@ -67,11 +67,11 @@ def _memory() -> dict[str, float] | None:
 
 def _caches() -> dict[str, str]:
     """Return where models and data sets are kept, and whether one can write there."""
-    from burnish.data.public import cache_folder
+    from burnish.data.public import cache
 
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub")
     found = {}
-    for name, folder in (("models", hub), ("data", cache_folder())):
+    for name, folder in (("models", hub), ("data", cache())):
         parent = next(place for place in (folder, *folder.parents) if place.exists())
         writable = "writable" if os.access(parent, os.W_OK) else "READ-ONLY"
         found[name] = f"{_without_home(folder)} ({'present' if folder.exists() else 'not made yet'}, {writable})"

@@ -106,9 +106,9 @@ def models() -> list[dict[str, Any]]:
 
 def data() -> list[dict[str, Any]]:
     """Return the public data sets."""
-    from burnish.data.public_sets import PUBLIC
+    from burnish.data.public import PUBLIC
 
-    return [{"name": name, "licence": entry.licence, "about": entry.about} for name, entry in PUBLIC.items()]
+    return [{"name": name, "licence": entry.licence, "about": entry.title} for name, entry in PUBLIC.items()]
 
 
 LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {

@@ -59,7 +59,7 @@ def train(
     first: int = 0,
     ranks: Ranks | None = None,
 ) -> Iterator[Step]:
-    """Yield a Step after each optimizer update, from step `first` to the schedule's end.
+    """Yield a Step after each optimizer update, from step `first` to the schedule's end; `clip` 0 leaves gradients as they are.
 
     Each term is divided once by its count over all micro-batches and ranks of the step, so that how a step is cut into
     micro-batches cannot change its result. Raises RunError, weights untouched, where a loss or the gradient is not finite.
@@ -68,16 +68,20 @@ def train(
 
     ranks = ranks or Ranks()
     parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    optimizer.zero_grad(set_to_none=True)  # what a step that was interrupted may have left
     for number in range(first, schedule.steps):
         started = time.perf_counter()
         micro_batches = batches(number)
         counts = ranks.sum(_step_counts(tasks, micro_batches, model))
+        _refuse_unlearnable(number, tasks, counts, micro_batches, ranks)
         sums = _zero_sums(tasks, model)
         suspects: list[Batch] = []
         for batch in micro_batches:
             task = tasks[batch.task]
             loss = task.objective.function(forward(model, batch, task.objective.needs), batch, **task.options)
-            total = torch.stack([task.weight * term / counts[batch.task, name] for name, term in loss.terms.items()]).sum()
+            # A term that nothing in the step counts towards has the sum 0 and the denominator 0: it adds nothing.
+            means = [term / counts[batch.task, name].clamp(min=1e-12) for name, term in loss.terms.items()]
+            total = task.weight * torch.stack(means).sum()
             total.backward()
             _add(sums, batch.task, loss)
             if not math.isfinite(total.item()):
@@ -110,6 +114,30 @@ def _step_counts(tasks: Mapping[str, TaskLoss], micro_batches: Sequence[Batch], 
     return counts
 
 
+def _refuse_unlearnable(
+    number: int, tasks: Mapping[str, TaskLoss], counts: Mapping[Any, Any], micro_batches: Sequence[Batch], ranks: Ranks
+) -> None:
+    """Raise RunError for a step that would learn nothing while looking healthy, or whose loss is not a sum over micro-batches."""
+    if not any(count > 0 for key, count in counts.items() if key[0]):
+        raise RunError(
+            f"Step {number + 1}: nothing in it is to be learned: every weight is zero. Rows in it: {_rows(micro_batches)}. Leave these "
+            f"rows out, or look at data.learn and the weights of their messages."
+        )
+    for name, task in tasks.items():
+        parts = sum(batch.task == name for batch in micro_batches)
+        if not task.objective.additive and (parts > 1 or ranks.size > 1):
+            raise RunError(
+                f"Step {number + 1}: the objective of task {name!r} compares all rows of a step with each other, so a step cannot be cut "
+                f"into {parts} micro-batches or spread over processes. Raise train.tokens, or lower train.batch; use one process."
+            )
+
+
+def _rows(batches: Sequence[Batch]) -> str:
+    """Return where the rows of micro-batches were read, the first twelve of them."""
+    origins = list(dict.fromkeys(str(origin) for batch in batches for origin in batch.origins))
+    return ", ".join(origins[:12]) + (f" and {len(origins) - 12} more" if len(origins) > 12 else "")
+
+
 def _zero_sums(tasks: Mapping[str, TaskLoss], model: Model) -> dict[Any, torch.Tensor]:
     """Return zeros for each term (task, name) and each metric's sum and count (task, name, part)."""
     import torch
@@ -135,11 +163,9 @@ def _add(sums: dict[Any, torch.Tensor], task: str, loss: Loss) -> None:
 
 def _not_finite(number: int, norm: float, batches: Sequence[Batch]) -> RunError:
     """Return the error that names the rows of a step that cannot be applied."""
-    origins = list(dict.fromkeys(str(origin) for batch in batches for origin in batch.origins))
-    shown = ", ".join(origins[:12]) + (f" and {len(origins) - 12} more" if len(origins) > 12 else "")
     return RunError(
         f"Step {number + 1}: the loss or its gradient is not finite (gradient norm {norm}). The step was not applied: the weights and "
-        f"all checkpoints are as they were before it. Rows in it: {shown}. Look at these rows, lower train.learning_rate, or set "
+        f"all checkpoints are as they were before it. Rows in it: {_rows(batches)}. Look at these rows, lower train.learning_rate, or set "
         f'dtype = "float32"; then continue with --resume.'
     )
 
@@ -152,6 +178,6 @@ def _step(number: int, sums: Mapping[Any, Any], counts: Mapping[Any, Any], norm:
         label = f"{key[0]}/{key[1]}" if several else key[1]
         if len(key) == 2 and counts[key] > 0:
             losses[label] = (sums[key] / counts[key]).item()
-        elif len(key) == 3 and key[2] == "sum":
+        elif len(key) == 3 and key[2] == "sum" and sums[key[0], key[1], "count"] > 0:
             metrics[label] = (sums[key] / sums[key[0], key[1], "count"]).item()
     return Step(number, losses, metrics, norm, rate, int(counts["", "tokens"].item()), seconds)

@@ -214,6 +214,7 @@ class Sequence:
     streams: Mapping[str, np.ndarray] = field(default_factory=dict)
     task: str = "main"
     group: int = 0
+    """Sequences of one group (a pair, several samples of a prompt) stay in one micro-batch; 0: stands alone, as windows of a text do."""
     role: str = "policy"
     text_bytes: int = 0
     """UTF-8 bytes of the text that the read-outs predict, for bits per byte."""

@@ -54,7 +54,7 @@ class FixedBatches:
 
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step, the longest first, so that memory is short at once or never."""
-        units = [list(self.examples[number]) for number in self.chosen(step)]
+        units = [unit for number in self.chosen(step) for unit in units_of(self.examples[number])]
         cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
         return [
             collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device) for micro in cut[self.rank :: self.ranks]
@@ -72,8 +72,17 @@ def shuffled(size: int, seed: int) -> Callable[[int], np.ndarray]:
     return order
 
 
+def units_of(sequences: Many[Sequence]) -> list[list[Sequence]]:
+    """Return what may not be divided over micro-batches: the sequences of one group together, those without a group (0) each alone."""
+    groups: dict[int, list[Sequence]] = {}
+    for sequence in sequences:
+        if sequence.group != 0:
+            groups.setdefault(sequence.group, []).append(sequence)
+    return [*groups.values(), *([sequence] for sequence in sequences if sequence.group == 0)]
+
+
 def cut_padded(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequence]]:
-    """Return micro-batches of like lengths whose padded size stays within the budget; an example's sequences stay together.
+    """Return micro-batches of like lengths whose padded size stays within the budget; a unit's sequences stay together.
 
     A group that is larger than the budget by itself gets a micro-batch of its own; the windows of a long text are divided.
     """

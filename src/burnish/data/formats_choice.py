@@ -77,13 +77,14 @@ def _shared(values: Values, chosen: Messages, rejected: Messages, problems: list
 def rated(values: Values, origin: Origin) -> Rated:
     """A prompt and completion (or messages) with a label true or false (TRL's unpaired preference), or with a rating (a number)."""
     problems: list[str] = []
-    if values.get("messages") is not None:
-        made = read_messages(values["messages"], "messages", problems)
+    if values.get("messages") is not None or "prompt" not in values:
+        made = read_messages(values.get("messages"), "messages", problems)
     else:
         made = prompt_messages(values.get("prompt"), "prompt", problems)
         made = (*made, *answer_messages(values.get("completion"), "completion", problems))
     if values.get("label") is None and values.get("rating") is None:
-        problems.append("label: is missing; expected true or false, or a number in a column 'rating'")
+        missing = "rating: is missing; expected a number" if "rating" in values else "label: is missing; expected true or false"
+        problems.append(missing)
         rating = 0.0
     elif values.get("label") is not None:
         rating = _thumb(values["label"], problems)

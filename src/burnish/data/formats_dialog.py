@@ -38,7 +38,7 @@ def alpaca(values: Values, origin: Origin) -> Dialog | tuple[Dialog, ...]:
     """
     problems: list[str] = []
     instruction = required_text(values, "instruction", problems)
-    if values.get("instances") is not None and values.get("output") is None:
+    if "instances" in values and values.get("output") is None:
         instances = values["instances"]
         if not isinstance(instances, list | tuple) or not instances or not all(isinstance(one, Mapping) for one in instances):
             raise_all([*problems, f"instances: expected a list of objects with input and output, found {shown(instances)}"])
@@ -61,8 +61,11 @@ def with_input(instruction: str, given: str) -> str:
 
 def _history(value: Any, problems: list[str]) -> list[Message]:
     """Return earlier turns: a list of [question, answer] pairs, or JSON text of it."""
-    if isinstance(value, str) and value.strip():
-        value = decoded(value, "history", problems)
+    if isinstance(value, str):
+        value = decoded(value, "history", problems) if value.strip() else None
+    if value is not None and not isinstance(value, list | tuple):
+        problems.append(f"history: expected a list of [question, answer], found {shown(value)}")
+        return []
     made: list[Message] = []
     for number, turn in enumerate(value or [], 1):
         if isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(part, str) and part.strip() for part in turn):
@@ -133,6 +136,8 @@ def answer_messages(value: Any, where: str, problems: list[str]) -> tuple[Messag
 def required_text(values: Values, name: str, problems: list[str]) -> str:
     """Return a text that must be there and not blank; numbers and truth values are written out."""
     value = values.get(name)
+    if isinstance(value, float) and value != value:
+        value = None  # data frames write NaN into empty cells
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, str):
@@ -146,7 +151,8 @@ def required_text(values: Values, name: str, problems: list[str]) -> str:
 def optional_text(values: Values, name: str, problems: list[str]) -> str:
     """Return a text, '' where it is not there or blank."""
     value = values.get(name)
-    return "" if value is None or (isinstance(value, str) and not value.strip()) else required_text(values, name, problems)
+    empty = value is None or (isinstance(value, float) and value != value)
+    return "" if empty or (isinstance(value, str) and not value.strip()) else required_text(values, name, problems)
 
 
 def _system(values: Values, problems: list[str]) -> tuple[Message, ...]:

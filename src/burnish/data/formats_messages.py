@@ -66,7 +66,7 @@ def _message(item: Mapping[str, Any], place: str, problems: list[str]) -> Messag
     role = ROLE_NAMES.get(role, role) if isinstance(role, str) else role
     if role not in ROLES:
         hint = suggestion(str(role), ROLES)
-        if "from" in item or role in SPEAKERS:
+        if "from" in item or str(role) in SPEAKERS:
             hint = " This looks like ShareGPT: set data.format = 'sharegpt' (from, value), or rename the roles."
         problems.append(f"{place}: role {shown(role)} is not one of {', '.join(ROLES)}.{hint}")
         return None

@@ -75,7 +75,7 @@ def _label(value: Any, problems: list[str]) -> str:
     """Return the name of one label."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, float):
+    if isinstance(value, float) and value == value:  # NaN is an empty cell of a data frame, and is reported as missing
         problems.append(f"label: {value} is a number, not a class; map it as columns.number")
     return required_text({"label": value}, "label", problems).strip()
 
@@ -91,7 +91,7 @@ def spans(values: Values, origin: Origin, *, repair: bool = False) -> Tagged:
     occurs exactly once.
     """
     problems: list[str] = []
-    if values.get("tokens") is not None:
+    if values.get("tokens") is not None or "text" not in values:
         words, found = _of_tokens(values, problems)
     else:
         words = required_text(values, "text", problems)
@@ -166,7 +166,7 @@ def locate(words: str, inside: str, start: int | None, place: str, problems: lis
 
 def _of_tokens(values: Values, problems: list[str]) -> tuple[str, list[Span]]:
     """Return the text of tokens, joined by single spaces, and its spans from IOB tags or from entities counted in tokens."""
-    tokens = _listed(values["tokens"], "tokens", problems)
+    tokens = _listed(values.get("tokens"), "tokens", problems)
     bad = [token for token in tokens if not isinstance(token, str) or not token.strip()]
     if bad or not tokens:
         problems.append(f"tokens: expected texts, found {shown(bad[0]) if bad else 'none'}")
@@ -175,8 +175,8 @@ def _of_tokens(values: Values, problems: list[str]) -> tuple[str, list[Span]]:
     for token in tokens:
         starts.append(at)
         at += len(token) + 1
-    if values.get("tags") is not None:
-        ranges = _iob(_listed(values["tags"], "tags", problems), len(tokens), problems)
+    if values.get("tags") is not None or "spans" not in values:
+        ranges = _iob(_listed(values.get("tags"), "tags", problems), len(tokens), problems)
     else:
         ranges = []
         for position, one in enumerate(_listed(values.get("spans"), "spans", problems), 1):

@@ -20,14 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from burnish.data.public_language import LANGUAGE
-from burnish.data.public_science import SCIENCE
-from burnish.data.public_sets import Part, PublicFile, PublicSet
+from burnish.data.public_sets import PUBLIC
+from burnish.data.public_types import Part, PublicFile, PublicSet
 from burnish.data.records import Record, Table, columns_of
 from burnish.errors import DataError, RunError, SpaceError, combined, suggestion
-
-PUBLIC: dict[str, PublicSet] = {**LANGUAGE, **SCIENCE}
-"""Every set that `public:NAME` can name."""
 
 Fetch = Callable[[str, int], bytes]
 """`fetch(url, size)` returns the bytes at an address, at most `size` of them, or raises DataError."""

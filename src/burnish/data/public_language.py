@@ -1,11 +1,11 @@
 """The public data sets of chat, preferences, sentiment, names, law and code.
 
-A literal part of the registry in `public`; what the entries mean stands in `public_sets`.
+A literal part of the registry in `public_sets`; what the entries mean stands in `public_types`.
 """
 
 from __future__ import annotations
 
-from burnish.data.public_sets import Part, PublicFile, PublicSet
+from burnish.data.public_types import Part, PublicFile, PublicSet
 
 LANGUAGE: dict[str, PublicSet] = {
     "banking77": PublicSet(

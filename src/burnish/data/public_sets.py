@@ -1,51 +1,9 @@
-"""The public data sets by name: what their files are, where they come from, under which licence, and how their rows are read.
-
-The entries stand in `public_language` and `public_science`, literal registries that `public` reads. Files are pinned by sha256. They
-are the published ones where `verbatim` says so; else a part or a rewriting of them, and cannot be downloaded as they are here.
-"""
+"""Every public data set by name, for `public:NAME` and `burnish ls data`: the two parts of the registry in one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from burnish.data.public_language import LANGUAGE
+from burnish.data.public_science import SCIENCE
+from burnish.data.public_types import PublicSet
 
-
-class PublicFile(NamedTuple):
-    """One file: sha256 and size in bytes as it is read here, and its path in the source's repository."""
-
-    sha256: str
-    size: int
-    path: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """What `public:NAME` (part '') or `public:NAME/PART` reads: files, their format and the column for each standard name.
-
-    `splits` keeps only rows of these lists of a JSON file. Rows with an empty cell in `leave_out_empty`, and the `faulty` ones (line
-    or section, known since the bytes are pinned; `fault` says why) are left out, and counted in a warning.
-    """
-
-    files: tuple[str, ...]
-    format: str
-    columns: Mapping[str, str]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    splits: tuple[str, ...] = ()
-    leave_out_empty: tuple[str, ...] = ()
-    faulty: frozenset[str] = frozenset()
-    fault: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublicSet:
-    """A data set: source repository and commit, licence, attribution, files, and the parts that can be read."""
-
-    title: str
-    repository: str
-    commit: str
-    licence: str
-    attribution: str
-    files: Mapping[str, PublicFile]
-    parts: Mapping[str, Part]
-    verbatim: bool = False
+PUBLIC: dict[str, PublicSet] = {**LANGUAGE, **SCIENCE}

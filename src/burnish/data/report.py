@@ -23,7 +23,7 @@ from burnish.types import Example, Labelled, Sequence
 __all__ = ["data_report", "estimate", "measure_matmul", "pieces", "print_data_report"]
 
 LABELS_TOLD = 200
-EXAMPLE_TOKENS = 512
+EXAMPLE_TOKENS = 256
 
 
 def data_report(

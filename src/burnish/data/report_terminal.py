@@ -26,6 +26,7 @@ def print_data_report(report: Mapping[str, Any], console: Console) -> None:
     """Print sources, sides, labels, trained tokens, findings, the marked example and the estimate of a data report."""
     _sources(report, console)
     _show(console, "Rows", _sides(report["sides"]))
+    _over_limit(report["sides"], console)
     if labels := report["labels"]:
         heading = f"Labels: {labels['count']:,}, the largest with {100 * labels['largest_share']:.0f} % of the rows"
         _show(console, heading, _labels(labels, list(report["sides"])))
@@ -98,16 +99,25 @@ def _sources(report: Mapping[str, Any], console: Console) -> None:
 
 
 def _sides(sides: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("side", "rows", "groups", "tokens", "learned", "length min / median / p95 / max", "over limit", "dropped", "cut")
+    table = _table("side", "rows", "groups", "tokens", "learned", "median", "p95", "longest")
+    for column in table.columns:
+        column.no_wrap = True
     for name, side in sides.items():
         cells = [name, f"{side['rows']:,}", _number(side["groups"])]
         if side["tokens"] is not None:
             spread = side["length"]
-            lengths = " / ".join(f"{spread[key]:,}" for key in ("min", "median", "p95", "max")) if spread else "-"
-            learned = f"{side['trained_tokens']:,} ({100 * side['trained_share']:.0f} %)"
-            cells += [f"{side['tokens']:,}", learned, lengths, *(f"{side[key]:,}" for key in ("over_limit", "dropped", "cut"))]
-        table.add_row(*cells, *["-"] * (9 - len(cells)))
+            lengths = [f"{spread[key]:,}" for key in ("median", "p95", "max")] if spread else ["-"] * 3
+            cells += [f"{side['tokens']:,}", f"{100 * side['trained_share']:.0f} %", *lengths]
+        table.add_row(*cells, *["-"] * (8 - len(cells)))
     return table
+
+
+def _over_limit(sides: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Say how many rows are over the length limit and what becomes of them, where there are any."""
+    for name, side in sides.items():
+        if side["tokens"] is not None and side["over_limit"]:
+            fate = ", ".join(f"{side[key]:,} {key}" for key in ("dropped", "cut") if side[key])
+            console.print(_plain(f"{name}: {side['over_limit']:,} rows over the length limit" + (f": {fate}" if fate else "")))
 
 
 def _number(value: int | None) -> str:

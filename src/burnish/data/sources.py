@@ -200,7 +200,7 @@ def _must_exist(path: Path, source: str) -> None:
         return
     if path.exists():
         raise DataError(f"{source}: is neither a file nor a folder; give a file or a folder of data")
-    from burnish.data.public import PUBLIC
+    from burnish.data.public_sets import PUBLIC
 
     hint = f" Did you mean 'public:{source}'?" if source in PUBLIC else ""
     if not hint and path.parent.is_dir():

@@ -35,7 +35,7 @@ class Generated:
     `tokens` int32 [K] without the end token; `logprobs` float32 [K] what the model itself gave each of them, before temperature and
     truncation. `stop_reason`: "end" (an end token, `end_id` with `end_logprob`), "stop" (a stop string, cut from `text`; the tokens
     it came from stay in `tokens`) or "length" (the token limit; half a character at the end of `text` is left out). `stopped` is
-    True for the first two.
+    True for the first two. `prompt_cut` is how many tokens of the prompt were left out, where `long_prompts` allows that.
     """
 
     tokens: np.ndarray
@@ -47,16 +47,18 @@ class Generated:
     sample: int = 0
     end_id: int | None = None
     end_logprob: float = 0.0
+    prompt_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """One answer to be made: the place of its prompt, the number it draws by, its sample, and the prompt's tokens."""
+    """One answer to be made: its prompt's place, the number it draws by, its sample, the prompt's tokens, and how many were cut."""
 
     prompt: int
     number: int
     sample: int
     tokens: np.ndarray
+    cut: int
 
 
 def generate(
@@ -74,8 +76,11 @@ def generate(
     fitted = _fitted(model, prompts, options)
     own = range(len(fitted)) if numbers is None else numbers
     assert len(own) == len(fitted), "a number for each prompt"
+    cuts = [len(prompt) - len(tokens_T) for prompt, tokens_T in zip(prompts, fitted, strict=True)]
     rows = [
-        _Row(prompt, own[prompt], sample, tokens_T) for prompt, tokens_T in enumerate(fitted) for sample in range(options.samples)
+        _Row(place, own[place], sample, tokens_T, cuts[place])
+        for place, tokens_T in enumerate(fitted)
+        for sample in range(options.samples)
     ]
     # The longest first: if memory is short, that shows at once and not after an hour.
     order = sorted(range(len(rows)), key=lambda place: -len(rows[place].tokens))
@@ -94,7 +99,8 @@ def stream(model: Model, prompt: np.ndarray, options: Options) -> Generator[str,
     The pieces joined are the text that `generate` gives with the same options (`samples` is taken as 1); the generator's return
     value is that answer. Closing the generator early leaves the network in the mode it was in. Raises what `generate` raises.
     """
-    row = _Row(0, 0, 0, _fitted(model, [prompt], options)[0])
+    tokens_T = _fitted(model, [prompt], options)[0]
+    row = _Row(0, 0, 0, tokens_T, len(prompt) - len(tokens_T))
     pieces = Pieces(model.tokenizer, options.stop)
     with evaluating(model.network):
         flight = _Flight(model, [row], options)
@@ -238,6 +244,7 @@ class _Flight:
             sample=self.rows[row].sample,
             end_id=int(self.token_RT[row, length]) if reason == "end" else None,
             end_logprob=float(logprobs[length]) if reason == "end" else 0.0,
+            prompt_cut=self.rows[row].cut,
         )
 
     def _first_logits(self) -> torch.Tensor:
