@@ -127,7 +127,7 @@ def test_the_example_is_the_first_row_that_is_learned_and_is_cut_where_it_is_lon
         {"train": ROWS["train"][:1]}, {"train": [[long]]}, findings=joined([]), sources=[], limit=999, policy="drop", decode=decode
     )
     assert found["example"]["left_out_tokens"] == 344 and sum(len(piece["text"]) for piece in found["example"]["pieces"]) == 256
-    assert "88 more tokens" in printed(found)
+    assert "344 more tokens" in printed(found)
     none = data_report({"train": []}, {"train": []}, findings=joined([]), sources=[], limit=9, policy="drop", decode=decode)
     assert none["example"] is None and none["labels"] is None and none["sides"]["train"]["length"] is None
     assert "Nothing found wrong" in printed(none)

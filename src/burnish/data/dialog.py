@@ -26,7 +26,14 @@ class Frame:
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        fields = {name for _, name, _, _ in string.Formatter().parse(self.prompt or "") if name is not None}
+        try:
+            parsed = [part[1:] for part in string.Formatter().parse(self.prompt or "") if part[1] is not None]
+        except ValueError as error:
+            raise ConfigError(
+                f"data.prompt = {self.prompt!r}: {error}. Write braces that are no field twice: {{{{ and }}}}."
+            ) from error
+        # A field with a conversion or a format ({text:>9}) would fail later, on some rows only.
+        fields = {f"{name}{'!' + how if how else ''}{':' + form if form else ''}" for name, form, how in parsed}
         unknown = fields - {"text", "question", "context", "labels"}
         if unknown or (self.prompt is not None and not fields - {"labels"}):
             raise ConfigError(
@@ -59,8 +66,19 @@ def as_dialog(example: Example, frame: Frame) -> Dialog | Text:
             f"{example.origin}: rated answers are not imitated, because some of them are bad. Use data.format = 'messages' on the good ones."
         )
     task = as_task(example, frame)
-    answer = Message(role="assistant", content=content(task.expected.texts[0]))
-    return Dialog(messages=(*task.messages, answer), tools=task.tools, origin=example.origin, group=example.group)
+    if task.text is not None:
+        return Text(text=task.text, origin=example.origin, group=example.group)
+    return Dialog(messages=(*task.messages, expected_answer(task)), tools=task.tools, origin=example.origin, group=example.group)
+
+
+def expected_answer(task: Task) -> Message:
+    """Return the first accepted answer as the assistant's turn, calls of tools with it; DataError where nothing is expected."""
+    expected = task.expected
+    if not expected.texts and not expected.tool_calls:
+        raise DataError(f"{task.origin}: there is no expected answer to imitate or to measure the likelihood of.")
+    return Message(
+        role="assistant", content=content(expected.texts[0] if expected.texts else ""), tool_calls=expected.tool_calls or ()
+    )
 
 
 def as_task(example: Example, frame: Frame) -> Task:

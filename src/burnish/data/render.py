@@ -8,13 +8,14 @@ exactly the form in which it was taught. Only this file knows that a causal mode
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from burnish.data.dialog import Frame, as_dialog, as_task
-from burnish.data.template import Rendered, Segment, render_dialog
+from burnish.data.dialog import Frame, as_dialog, as_task, expected_answer
+from burnish.data.template import Rendered, render_dialog, render_prompt
+from burnish.data.tokens import bytes_per_token, token_ids, tokenize_segments
 from burnish.errors import DataError
 from burnish.types import Dialog, Example, Message, Origin, Sequence, Task, Text
 
@@ -43,7 +44,7 @@ class Renderer:
         meaning = as_dialog(example, self.frame)
         if isinstance(meaning, Text):
             return self.windows(meaning.text, meaning.origin, end=True)
-        return [self._sequence(rendered, meaning.origin) for rendered in self._rendered(meaning)]
+        return self._dialog(meaning)
 
     def task_of(self, example: Example) -> Task:
         """Return what is asked of a model for this example, and what is expected."""
@@ -52,25 +53,29 @@ class Renderer:
     def prompt(self, task: Task) -> np.ndarray:
         """Return the tokens after which the model answers; of a plain text, all of it."""
         if task.text is not None:
-            return np.asarray([self.start_id(), *self._ids(task.text)], dtype=np.int32)
-        text = self.tokenizer.apply_chat_template(
-            messages_for_template(task.messages), tools=list(task.tools) or None, tokenize=False, add_generation_prompt=True
-        )
-        return np.asarray(self._ids(text), dtype=np.int32)
+            return np.asarray([self.start_id(), *token_ids(self.tokenizer, task.text)], dtype=np.int32)
+        try:
+            text = render_prompt(self.tokenizer, task.messages, task.tools)
+        except DataError as error:
+            raise DataError(f"{task.origin}: {error}") from error
+        return np.asarray(token_ids(self.tokenizer, text), dtype=np.int32)
 
     def likelihood(self, task: Task) -> list[Sequence]:
-        """Return sequences whose read-outs are exactly the expected text: a plain text's tokens, or the first accepted answer's."""
+        """Return sequences whose read-outs are exactly what is expected: a plain text's tokens, or the first accepted answer's.
+
+        An answer's end of turn belongs to it. Raises DataError for a task without an expected text or call of a tool.
+        """
         if task.text is not None:
             return self.windows(task.text, task.origin, end=False)
-        answer = Message(role="assistant", content=as_content(task.expected.texts[0]), weight=1.0)
-        dialog = Dialog(messages=(*(silent(message) for message in task.messages), answer), tools=task.tools, origin=task.origin)
-        return [self._sequence(rendered, task.origin) for rendered in self._rendered(dialog)]
+        answer = replace(expected_answer(task), weight=1.0)
+        given = tuple(replace(message, weight=0.0) for message in task.messages)
+        return self._dialog(Dialog(messages=(*given, answer), tools=task.tools, origin=task.origin))
 
     def windows(self, text: str, origin: Origin, *, end: bool) -> list[Sequence]:
         """Return a text as windows of at most `max_length` tokens, each token predicted once; `end` also predicts the text's end."""
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = [self.start_id(), *encoded["input_ids"]]
-        bytes_T = _bytes_per_token(text, encoded["offset_mapping"])
+        bytes_T = np.asarray(bytes_per_token(text, encoded["offset_mapping"]), dtype=np.int64)
         if end:
             ids.append(int(self.tokenizer.eos_token_id))
             bytes_T = np.append(bytes_T, 0)
@@ -96,44 +101,24 @@ class Renderer:
                 kept.append(_cut(sequence, self.max_length))
         return [sequence for sequence in kept if sequence.weight_N.any()]
 
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _rendered(self, dialog: Dialog) -> list[Rendered]:
-        """Return one rendering with all learned turns marked, or one per turn where the template rewrites earlier turns."""
-        weights = turn_weights(dialog.messages, self.learn)
+    def _dialog(self, dialog: Dialog) -> list[Sequence]:
+        """Return a dialog as one sequence, or as one per learned turn where its turns cannot share one."""
         try:
-            return render_dialog(self.tokenizer, dialog, weights)
+            rendered = render_dialog(self.tokenizer, dialog, turn_weights(dialog.messages, self.learn))
+            return [sequence for whole in rendered for sequence in self._tokenized(whole, dialog.origin)]
         except DataError as error:
             raise DataError(f"{dialog.origin}: {error}") from error
 
-    def _sequence(self, rendered: Rendered, origin: Origin) -> Sequence:
+    def _tokenized(self, rendered: Rendered, origin: Origin) -> list[Sequence]:
         """Return the tokens of a rendering, a read-out before each token of its learned segments and their end of turn."""
-        ids, weight_T, covered = tokenize_segments(self.tokenizer, rendered.segments, self.end_ids)
-        tokens_T = np.asarray(ids, dtype=np.int32)
-        learned_N = np.flatnonzero(np.asarray(weight_T[1:], dtype=np.float32))
-        at_N = learned_N.astype(np.int32)
-        weight_N = np.asarray(weight_T, dtype=np.float32)[learned_N + 1]
-        return Sequence(tokens_T, at_N, tokens_T[learned_N + 1], weight_N, origin, task=self.task, text_bytes=covered)
-
-
-def as_content(text: str) -> Any:
-    """Return text as the content of a message."""
-    from burnish.types import content
-
-    return content(text)
-
-
-def silent(message: Message) -> Message:
-    """Return the message with nothing learned from it."""
-    return Message(role=message.role, content=message.content, tool_calls=message.tool_calls, weight=0.0)
-
-
-def messages_for_template(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Return messages in the shape that chat templates read (OpenAI's: role, content, tool_calls)."""
-    from burnish.data.template import template_message
-
-    return [template_message(message) for message in messages]
+        tokens = tokenize_segments(self.tokenizer, rendered.segments, self.end_ids)
+        if tokens is None:
+            return [sequence for turn in rendered.one_by_one() for sequence in self._tokenized(turn, origin)]
+        tokens_T = np.asarray(tokens.ids, dtype=np.int32)
+        weight_T = np.asarray(tokens.weights, dtype=np.float32)
+        at_N = np.flatnonzero(weight_T[1:]).astype(np.int32)
+        target_N, weight_N = tokens_T[at_N + 1], weight_T[at_N + 1]
+        return [Sequence(tokens_T, at_N, target_N, weight_N, origin, task=self.task, text_bytes=tokens.text_bytes)]
 
 
 def turn_weights(messages: Iterable[Message], learn: Literal["all", "last"]) -> list[float]:
@@ -146,53 +131,6 @@ def turn_weights(messages: Iterable[Message], learn: Literal["all", "last"]) -> 
         own = message.weight if message.weight is not None else chosen
         weights.append(own if message.role == "assistant" else 0.0)
     return weights
-
-
-def tokenize_segments(tokenizer: Any, segments: Iterable[Segment], end_ids: tuple[int, ...]) -> tuple[list[int], list[float], int]:
-    """Return token ids, the weight of each, and the UTF-8 bytes of the learned text.
-
-    The whole text is tokenized at once, as a user's prompt will be; where a token would straddle the border between what is given
-    and what is learned, each segment is tokenized by itself instead, so that the prompt's tokens are those seen at inference. The
-    token after a learned segment is learned too if it ends a turn.
-    """
-    parts = [segment for segment in segments if segment.text]
-    text = "".join(part.text for part in parts)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids: list[int] = encoded["input_ids"]
-    borders = np.cumsum([0, *(len(part.text) for part in parts)])
-    owner_T = [_owner(borders, start, end) for start, end in encoded["offset_mapping"]]
-    if any(owner is None for owner in owner_T):
-        pieces = [tokenizer(part.text, add_special_tokens=False)["input_ids"] for part in parts]
-        ids = [token for piece in pieces for token in piece]
-        owner_T = [number for number, piece in enumerate(pieces) for _ in piece]
-        if tokenizer.decode(ids) != tokenizer.decode(encoded["input_ids"]):
-            raise DataError(
-                "the text cannot be cut between prompt and answer without changing it; end the prompt with a line break or a space."
-            )
-    weight_T = [parts[owner].weight for owner in owner_T if owner is not None]
-    for number in range(1, len(ids)):
-        if weight_T[number] == 0 and weight_T[number - 1] > 0 and ids[number] in end_ids:
-            weight_T[number] = weight_T[number - 1]
-    covered = sum(len(part.text.encode("utf-8")) for part in parts if part.weight > 0)
-    return ids, weight_T, covered
-
-
-def _owner(borders: np.ndarray, start: int, end: int) -> int | None:
-    """Return the segment that holds the characters start..end, None where they straddle two."""
-    first = int(np.searchsorted(borders, start, side="right")) - 1
-    first = min(first, len(borders) - 2)
-    return first if end <= borders[first + 1] else None
-
-
-def _bytes_per_token(text: str, offsets: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return the UTF-8 bytes of a text credited to each token, adding up to all of them: up to where the next token starts."""
-    starts = [start for start, _ in offsets]
-    bounds = [*starts[1:], len(text)] if starts else []
-    position, counts = 0, []
-    for bound in bounds:
-        counts.append(len(text[position : max(bound, position)].encode("utf-8")))
-        position = max(bound, position)
-    return np.asarray(counts, dtype=np.int64)
 
 
 def _cut(sequence: Sequence, limit: int) -> Sequence:

@@ -1,14 +1,14 @@
 """Apply a model's chat template and know which characters of the result are learned.
 
-Enters: a dialog with a weight per message. Leaves: segments of text, each given (weight 0) or learned. Where the template marks the
-assistant's turns itself (generation blocks), its marks are taken; elsewhere the turns are found as what each one adds to the prompt
-before it, and the result is checked to reassemble the template's own output exactly.
+Enters: a dialog with a weight per message. Leaves: segments of text, each given (weight 0) or learned. A turn of the assistant
+is what it adds to the prompt before it, up to the end of the template's own mark (generation block) where it has marks; the result is checked to reassemble the template's own output exactly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,14 @@ class Rendered:
         """The whole text."""
         return "".join(segment.text for segment in self.segments)
 
+    def one_by_one(self) -> list[Rendered]:
+        """Return one rendering per learned segment, what stands before it given and what stands after it left out."""
+        learned = [number for number, segment in enumerate(self.segments) if segment.weight != 0]
+        return [
+            Rendered((*(Segment(before.text, 0.0) for before in self.segments[:number]), self.segments[number]))
+            for number in learned
+        ]
+
 
 def template_message(message: Message) -> dict[str, Any]:
     """Return a message in the shape that chat templates read."""
@@ -50,40 +58,51 @@ def template_message(message: Message) -> dict[str, Any]:
 def render_dialog(tokenizer: Any, dialog: Dialog, weights: Sequence[float]) -> list[Rendered]:
     """Return the dialog rendered with its learned turns marked; several renderings where the template rewrites earlier turns.
 
-    Raises DataError where the template refuses the messages or where no marking reassembles its output.
+    Raises DataError where the template refuses the messages, leaves out what is to be learned, or does not continue its own prompt.
     """
     messages = [template_message(message) for message in dialog.messages]
     tools = [dict(tool) for tool in dialog.tools] or None
-    text, blocks = _render(tokenizer, messages, tools)
+    text, _ = _render(tokenizer, messages, tools)
     turns = [number for number, message in enumerate(dialog.messages) if message.role == "assistant"]
-    if blocks is not None and len(blocks) == len(turns):
-        return [_marked(text, [(start, end, weights[turn]) for (start, end), turn in zip(blocks, turns, strict=True)])]
-    spans = _turn_spans(tokenizer, messages, tools, turns)
-    if all(text[:end] == whole for (_, end, whole) in spans):
+    spans = [_turn_span(tokenizer, messages, tools, turn) for turn in turns]
+    learned = [turn for turn in turns if weights[turn] != 0]
+    _refuse_silence(dialog, learned, {turn: whole for turn, (_, _, whole) in zip(turns, spans, strict=True)})
+    if all(text[:end] == whole[:end] for (_, end, whole) in spans):
         return [_marked(text, [(start, end, weights[turn]) for (start, end, _), turn in zip(spans, turns, strict=True)])]
     # The template shows earlier turns differently once they are past (such as without their reasoning): each learned turn is
     # rendered as it stood when it was the last one.
     return [
         _marked(whole, [(start, end, weights[turn])])
         for (start, end, whole), turn in zip(spans, turns, strict=True)
-        if weights[turn] > 0
+        if weights[turn] != 0
     ]
 
 
-def _render(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None) -> tuple[str, list[tuple[int, int]] | None]:
+def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
+    """Return the text after which the model answers. Raises DataError where the template refuses the messages."""
+    return _prompt(tokenizer, [template_message(message) for message in messages], [dict(tool) for tool in tools] or None)
+
+
+def _prompt(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
+    return _render(tokenizer, messages, tools, open_turn=True)[0]
+
+
+def _render(
+    tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, *, open_turn: bool = False
+) -> tuple[str, list[tuple[int, int]] | None]:
     """Return the template's text, and the character spans of its generation blocks (None where it has none)."""
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
     template = tokenizer.get_chat_template(tools=tools)
-    marked = "{% generation %}" in template or "{%- generation" in template
+    marked = not open_turn and re.search(r"\{%-?\s*generation\b", template) is not None
     try:
         texts, blocks = render_jinja_template(
             conversations=[messages],
             tools=tools,
             chat_template=template,
             return_assistant_tokens_mask=marked,
-            add_generation_prompt=False,
+            add_generation_prompt=open_turn,
             **tokenizer.special_tokens_map,
         )
     except (TemplateError, TypeError, KeyError) as error:
@@ -91,23 +110,37 @@ def _render(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | N
     return texts[0], ([(int(start), int(end)) for start, end in blocks[0]] if marked else None)
 
 
-def _turn_spans(
-    tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, turns: Sequence[int]
-) -> list[tuple[int, int, str]]:
-    """Return for each assistant turn its start and end in the text of the dialog up to it, and that text."""
-    spans = []
-    for turn in turns:
-        before = (
-            tokenizer.apply_chat_template(messages[:turn], tools=tools, tokenize=False, add_generation_prompt=True) if turn else ""
+def _turn_span(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, turn: int) -> tuple[int, int, str]:
+    """Return where an assistant turn starts and ends in the text of the dialog up to it, and that text.
+
+    It starts where the prompt ends that the model will be given, so that all it will have to write is learned, and ends where the
+    template's last generation block ends, or with the text.
+    """
+    whole, blocks = _render(tokenizer, messages[: turn + 1], tools)
+    try:
+        before = _prompt(tokenizer, messages[:turn], tools)
+    except DataError:
+        if turn:
+            raise
+        before = ""  # nothing was asked before the first message, which not every template can show
+    if not whole.startswith(before):
+        raise DataError(
+            f"the model's chat template does not continue its own prompt at message {turn + 1}, so the model would be asked in another "
+            f"form than it was taught in. Use a model whose template has none of these surprises."
         )
-        whole, _ = _render(tokenizer, messages[: turn + 1], tools)
-        if not whole.startswith(before):
+    end = blocks[-1][1] if blocks and blocks[-1][1] > len(before) else len(whole)
+    return len(before), end, whole
+
+
+def _refuse_silence(dialog: Dialog, learned: Sequence[int], wholes: Mapping[int, str]) -> None:
+    """Raise DataError where the template leaves out calls of tools that are to be learned, as templates made without tools do."""
+    for turn in learned:
+        missing = [call.name for call in dialog.messages[turn].tool_calls if call.name not in wholes[turn]]
+        if missing:
             raise DataError(
-                f"the model's chat template does not continue its own prompt at message {turn + 1}, so what to learn cannot be told from "
-                f"what is given. Use a template with generation blocks, or a model whose template has none of these surprises."
+                f"the model's chat template leaves out the call of a tool ({', '.join(missing)}) in message {turn + 1}, so it cannot be "
+                f"learned. Use a model whose template shows calls of tools, or write the call into the message's text."
             )
-        spans.append((len(before), len(whole), whole))
-    return spans
 
 
 def _marked(text: str, spans: Sequence[tuple[int, int, float]]) -> Rendered:
