@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -268,13 +269,15 @@ def test_a_model_cannot_steer_the_terminal(talk: Talk) -> None:
 def test_the_oldest_turns_are_left_out_and_that_is_said(talk: Talk, model: Model) -> None:
     """peers 8, dropped without a word: told when it happens, once per turn lost; the system message and all that is saved stay."""
     long = "z" * 120
-    shown, asked, messages = talk(*(f"{number}{long}" for number in range(6)), system="Be kind.")
+    shown, asked, messages = talk(*(f"{number}{long}" for number in range(6)), "a", "b", system="Be kind.")
     limit = model.max_length - OPTIONS.max_tokens
     assert all(len(model.tokenizer(prompt)["input_ids"]) <= limit for prompt in asked.prompts)
     assert all(prompt.startswith("<|bos|>Be kind.") for prompt in asked.prompts)
-    assert f"User: 0{long}" not in asked.prompts[-1] and f"User: 5{long}" in asked.prompts[-1]
-    assert "the oldest 1 of 3 turns no longer fit" in shown and shown.count("no longer fit") == 3
-    assert len(messages) == 13
+    assert [f"User: {number}{long}" in asked.prompts[-1] for number in range(6)] == [False, False, False, True, True, True]
+    assert "the oldest 1 of 3 turns no longer fit" in shown
+    told = [int(number) for number in re.findall(r"the oldest (\d+) of", shown)]
+    assert told == sorted(set(told)) and f"User: {told[-1]}{long}" in asked.prompts[-1], "told once, and told the truth"
+    assert len(messages) == 17
 
 
 def test_a_question_that_is_too_long_is_refused(talk: Talk) -> None:

@@ -12,6 +12,7 @@ Enters: names, paths and options of a user. Leaves: plain values. Which rooms a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,23 @@ from typing import Any
 from burnish import config, runs
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
-from burnish.config_schema import RunConfig
+from burnish.config_schema import RunConfig, as_choice, as_data
 from burnish.data.dialog import Frame, as_task, known_labels
 from burnish.data.render import Renderer
 from burnish.data.split import group_keys
 from burnish.devices import choose_device
-from burnish.errors import ConfigError, DataError, UsageError
+from burnish.errors import DataError, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import base_answers, measured
-from burnish.gather import read_rows
-from burnish.models import Model, load_model
+from burnish.gather import gather, read_rows
+from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries
 from burnish.sampling import Options
 from burnish.sampling import generate as sample
 from burnish.scores import applicable
 from burnish.tune import Watch
 from burnish.tune import tune as carry_out
+from burnish.tune_chain import changed_sources, is_chain, replace_model
 from burnish.types import Message, Task, content, plain
 
 
@@ -76,12 +78,14 @@ def resolve(
     Keyword values are tables or dotted names with underscores doubled (`train__epochs=1`). Raises ConfigError with all problems.
     """
     given = {key.replace("__", "."): item for key, item in values.items()}
-    tree: dict[str, Any] = dict(run) if isinstance(run, Mapping) else {}
+    tree: dict[str, Any] = deepcopy(dict(run)) if isinstance(run, Mapping) else {}  # the caller's mapping stays as it is
     for name, item in given.items():
         place = tree
         *tables, last = name.split(".")
         for table in tables:
-            place = place.setdefault(table, {})
+            inner: Any = place.get(table, {})
+            place[table] = as_data(inner) if table == "data" else as_choice(inner)
+            place = place[table]
         place[last] = item
     path = None if isinstance(run, Mapping) else Path(run)
     return config.load(path, overrides, registries=registries(), defaults=defaults, values=tree)
@@ -103,31 +107,12 @@ def tune(
     """
     watch = watch or Watch()
     resolved = resolve(run, *overrides, **values)
+    if is_chain(resolved):
+        # A mistake in this run shows before hours are spent on the one that is tuned first.
+        if not resume:
+            runs.check_usable(resolved.config.output)
+        gather(resolved.config, resolved.base)
     return carry_out(replace_model(resolved, tune_first=watch), resume=resume, watch=watch)
-
-
-def replace_model(resolved: Resolved, *, tune_first: Watch | None) -> Resolved:
-    """Return the run with a run file as its model replaced by that run's output, tuned first where missing or stale."""
-    if not resolved.config.model.endswith(".toml"):
-        return resolved
-    before = config.load(Path(config.model_reference(resolved)), registries=registries())
-    output = Path(before.config.output)
-    fresh = runs.is_finished(output) and not _stale(before, output)
-    if not fresh:
-        if tune_first is None:
-            raise ConfigError(
-                f"model = {resolved.config.model!r}: that run is not tuned yet ({output}). Tune it first: burnish tune {before.file}"
-            )
-        tune_first.say(f"{resolved.config.model} is tuned first, into {output}")
-        carry_out(replace_model(before, tune_first=tune_first), resume=runs.Run(output).status_json.exists(), watch=tune_first)
-    return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
-
-
-def _stale(now: Resolved, output: Path) -> bool:
-    """Return whether a finished run was made by other values than its run file gives now (those it leaves open aside)."""
-    then = config.load(runs.Run(output).run_toml, registries=registries())
-    given = {name for name, origin in now.origins.items() if origin != "default"}
-    return any(change.split(":", 1)[0] in given for change in config.difference(then, now))
 
 
 # ---------------------------------------------------------------------------------------------------------- load, generate, evaluate
@@ -159,9 +144,9 @@ def generate(
     batch: int = 32,
 ) -> list[dict[str, Any]]:
     """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}."""
-    loaded = model if isinstance(model, Loaded) else load(model)
     if (prompts is None) == (data is None):
         raise UsageError("Give either a prompt or a data file with rows to answer.")
+    loaded = model if isinstance(model, Loaded) else load(model)
     tasks = (
         [loaded.task(prompt) for prompt in prompts] if prompts is not None else _tasks(loaded, str(data), format, columns, limit)
     )
@@ -202,9 +187,10 @@ def evaluate(
     """
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
-    loaded = load(model)
+    find_model(str(model))
     if data is None and not is_run:
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
+    loaded = load(model)
     tasks = _held_out(folder, limit) if data is None else _tasks(loaded, str(data), format, columns, limit)
     names = list(scores) or applicable(tasks)
     chosen = resolve_scores(names)
@@ -240,8 +226,13 @@ def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[..., Any] | No
 
 
 def _held_out(folder: Path, limit: int | None) -> list[Task]:
-    """Return the test rows of a run, read again from its data."""
+    """Return the test rows of a run, read again from its data; DataError where they may no longer be the ones held out."""
     plan: Plan = prepare(config.load(folder / "run.toml", registries=registries()))
+    if changed := changed_sources(plan, folder):
+        raise DataError(
+            f"{', '.join(changed)} changed since {folder} was tuned: rows held out now may be rows it has learned. "
+            f"Put the data back, or give rows it has not seen: --data FILE"
+        )
     tasks = plan.tasks("test")
     if not tasks:
         raise DataError(f"{folder} held no rows out. Give some: --data FILE")
@@ -267,10 +258,14 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
 
     from burnish.usecases import USECASES
 
-    if runs.is_finished(output):
-        shutil.rmtree(output)
     usecase = USECASES["support"]()
-    run = {**usecase.run, "data": {**usecase.run["data"], "source": str(sample_file(usecase.samples[0]))}, "output": output}
+    rows = sample_file(usecase.samples[0])
+    run = {**usecase.run, "data": {**usecase.run["data"], "source": str(rows)}, "output": output}
+    if runs.is_finished(output):
+        before = config.load(runs.Run(Path(output)).run_toml, registries=registries())
+        if [(before.base / source.source).resolve() for source in before.config.data.sources] != [rows.resolve()]:
+            raise UsageError(f"{output} holds another run, which the demo will not replace. Choose another folder: --output DIR")
+        shutil.rmtree(output)
     resume = runs.Run(Path(output)).status_json.exists()
     return carry_out(resolve(run), resume=resume, watch=watch)
 

@@ -319,24 +319,31 @@ def _print_scores(report: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that the outcome stands for."""
+    import warnings
+
+    # Libraries warn of their own future to those who write code, not to those who run it; -W or PYTHONWARNINGS shows them again.
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=FutureWarning)
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_outcome(lambda: app(args=arguments, standalone_mode=False), as_json=as_json))
+    sys.exit(_outcome(lambda: app(args=arguments, prog_name="burnish", standalone_mode=False), as_json=as_json))
 
 
 def _outcome(call: Callable[[], Any], *, as_json: bool) -> int:
     """Call, and return the exit code; every failure becomes one message."""
-    import click
+    from typer.exceptions import TyperException
 
     try:
         result = call()
         return result if isinstance(result, int) else 0
     except BurnishError as error:
         return _tell(error, as_json=as_json)
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        return _tell(UsageError(error.format_message()), as_json=as_json)
-    except KeyboardInterrupt:
+    except TyperException as error:
+        text = error.format_message()
+        if text.startswith("Usage:"):  # called without arguments: the help is the answer
+            print(text, file=sys.stderr)
+            return UsageError.exit_code
+        return _tell(UsageError(f"{text} See: burnish --help"), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
         return _tell(RunError("Interrupted; nothing is left half written."), as_json=as_json, code=130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -124,8 +124,8 @@ def _read(
     except BurnishError as error:
         reading.problems.append(str(error))
         return
-    reading.problems += [*table.problems, *found.problems]
-    warnings = list(dict.fromkeys([*table.warnings, *found.warnings]))
+    reading.problems += found.problems
+    warnings = list(dict.fromkeys(found.warnings))
     reading.findings += [Finding("warning", "source", message, (), 1) for message in warnings]
     reading.examples += found.examples
     reading.source_of += [number] * len(found.examples)
@@ -138,8 +138,8 @@ def read_rows(source: str, base: Path, *, format: str = "auto", columns: Mapping
     """Return the examples of one source; DataError with every problem found."""
     table = read(source, base=base)
     found = read_examples(table, format=format, columns=columns or {})
-    if problems := [*table.problems, *found.problems]:
-        raise combined(DataError, f"{source} cannot be read as it is", problems)
+    if found.problems:
+        raise combined(DataError, f"{source} cannot be read as it is", found.problems)
     return found.examples
 
 

@@ -200,10 +200,14 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
     return [record for record, _ in _records(run)]
 
 
-def rewind_metrics(run: Run, step: int) -> int:
-    """Drop the records after a step, which a resumed run writes again, and return how many; the others keep their bytes."""
+def rewind_metrics(run: Run, step: int, *, evaluated: int | None = None) -> int:
+    """Drop the records after a step, which a resumed run writes again, and return how many; the others keep their bytes.
+
+    `evaluated` is the step of the last evaluation that the checkpoint knows of: a later one (`dev`) is dropped too, even of this step.
+    """
     lines = list(_records(run))
-    kept = [line for record, line in lines if record["step"] <= step]
+    last = step if evaluated is None else evaluated
+    kept = [line for record, line in lines if record["step"] <= (min(step, last) if "dev" in record else step)]
     if len(kept) < len(lines):
         atomic.write_file(run.metrics_jsonl, "".join(f"{line}\n" for line in kept))
     return len(lines) - len(kept)

@@ -31,8 +31,8 @@ def from_data(source: str, folder: Path) -> dict[str, Any]:
     """Write a run on a user's own rows into a folder, with format and task guessed from them, and return what was guessed and why."""
     table = read(source, base=Path.cwd())
     found = read_examples(table)
-    if problems := [*table.problems, *found.problems]:
-        raise combined(DataError, f"{source} cannot be read as it is", problems)
+    if found.problems:
+        raise combined(DataError, f"{source} cannot be read as it is", found.problems)
     from burnish.data.dialog import Frame
 
     frame = Frame(choices=known_labels(found.examples))

@@ -7,77 +7,29 @@ load, adapt, resume, then for each step log, evaluate, save; at the end keep the
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
+import random
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from burnish import checkpoint, config, runs
+from burnish import config, locks, runs, tune_saving
 from burnish.config import Resolved
 from burnish.data.batching import FixedBatches
-from burnish.devices import Device, Ranks, apply_device, choose_device, join_ranks, leave_ranks
+from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores, value
 from burnish.finish import conclude
-from burnish.models import Model, adapt, load_model, restore_weights, save_model
+from burnish.models import adapt, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
-from burnish.prepare import Plan, prepare, registries
+from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
-from burnish.types import Task
+from burnish.tune_state import Progress, Running, Watch
 
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What a person is told while a run goes on: sentences, and a record per step (see `_record`)."""
-
-    say: Callable[[str], None] = lambda text: None
-    step: Callable[[dict[str, Any]], None] = lambda record: None
-
-
-@dataclass(slots=True)
-class Progress:
-    """What must persist between steps beside weights, optimizer and random numbers; saved with every checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    evaluated: int = -1
-    best: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    stopped_early: bool = False
-    warmup: int = 0
-    """Steps of warm-up, fixed when the run began: a run may be lengthened on resume, its past may not change."""
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """A run under way: its plan, folder, model, optimizer and progress."""
-
-    plan: Plan
-    run: runs.Run
-    model: Model
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    ranks: Ranks
-    stop: Stop
-    watch: Watch
-    dev: list[Task]
-    progress: Progress
-    events: runs.EventWriter | None = None
-
-    @property
-    def names(self) -> dict[str, torch.nn.Parameter]:
-        """The parameters that move, by name."""
-        return {name: parameter for name, parameter in self.model.network.named_parameters() if parameter.requires_grad}
+__all__ = ["Watch", "tune"]
 
 
 def tune(resolved: Resolved, *, resume: bool = False, watch: Watch | None = None) -> Path:
@@ -95,52 +47,65 @@ def tune(resolved: Resolved, *, resume: bool = False, watch: Watch | None = None
 
 def _tune(resolved: Resolved, *, resume: bool, watch: Watch, ranks: Ranks) -> Path:
     output = Path(resolved.config.output)
-    if resume and runs.is_finished(output):
-        watch.say(f"{output} is finished already; nothing to resume.")
-        return output
+    done = resume and runs.is_finished(output) and not _lengthened(resolved, output)
     if not resume:
         runs.check_usable(output)
+    ranks.barrier()  # each rank has looked at the folder before the first one writes into it
+    if done:
+        watch.say(f"{output} is finished already; nothing to resume.")
+        return output
     watch.say("Reading and checking the data")
     plan = prepare(resolved)
+    fresh = not runs.Run(output).status_json.exists()
     run = runs.create(output, resume=resume) if ranks.rank == 0 else runs.Run(output)
+    running = None
     try:
         with Stop() as stop:
             running = _start(plan, run, resume=resume, watch=watch, ranks=ranks, stop=stop)
             _loop(running)
             _finish(running)
-    except Stopped as stopped:
-        _status(run, ranks, "stopped", message=str(stopped))
-        raise
-    except BurnishError as error:
-        _status(run, ranks, "failed", message=str(error))
+    except Exception as error:
+        if ranks.rank == 0 and (running is not None or not isinstance(error, UsageError)):
+            _record_end(run, error)
+        elif ranks.rank == 0 and fresh:
+            _leave_nothing(run)
         raise
     finally:
         runs.release(run)
     return output
 
 
-def _status(run: runs.Run, ranks: Ranks, state: Any, *, message: str) -> None:
+def _lengthened(resolved: Resolved, output: Path) -> bool:
+    """Return whether a finished run is asked for more steps than it made."""
+    steps = resolved.config.train.steps
+    return steps is not None and steps > (runs.read_status(output)["steps"] or 0)
+
+
+def _record_end(run: runs.Run, error: Exception) -> None:
     """Record how a run ended, as far as the disk still allows."""
-    if ranks.rank > 0:
-        return
-    try:
+    state: runs.State = "stopped" if isinstance(error, Stopped) else "failed"
+    message = str(error) if isinstance(error, BurnishError) else f"{type(error).__name__}: {error}"
+    with suppress(BurnishError):  # the disk is what failed: the error under way says so
         status = runs.read_status(run.path)
         runs.write_status(run, state, step=status["step"], steps=status["steps"], message=message)
-    except BurnishError:
-        pass  # the disk is what failed: the error under way says so
+
+
+def _leave_nothing(run: runs.Run) -> None:
+    """Take back the folder of a run that could not start for a mistake of its user, so that the corrected one can use it."""
+    with suppress(OSError):
+        for file in (run.status_json, run.run_toml, run.environment_json, run.data_json, run.path / locks.LOCK):
+            file.unlink(missing_ok=True)
+        run.path.rmdir()  # what else may lie there is not ours, and stays
 
 
 def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Ranks, stop: Stop) -> Running:
     """Load the model, apply the technique, and take up the last checkpoint where there is one."""
+    found = tune_saving.find(run, ranks) if resume else tune_saving.NONE
+    plan = tune_saving.continued(plan, run, found)
     settings = plan.resolved.config
-    found = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
-    device = _device(plan, run, resumed=found.path is not None)
-    if resume:
-        _refuse_changes(plan, run, found)
+    device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
-    import torch
-
-    torch.manual_seed(settings.seed)
+    _seed(settings.seed)
     model = load_model(plan.found.name, device)
     adapt(model, plan.technique, settings.technique.options)
     parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
@@ -152,17 +117,17 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
         _write_facts(running, device)
+    for reason in found.skipped:
+        watch.say(f"Passed over {reason}")
     if found.path is not None:
-        _resume(running, found.path)
+        tune_saving.resume(running, found.path)
         watch.say(f"Resuming after step {running.progress.step} from {found.path.name}")
     else:
         if resume:
             watch.say("There is no complete checkpoint to resume from; starting from the beginning.")
             if ranks.rank == 0:
                 runs.rewind_metrics(run, -1)
-        _prove_saving(running)
-    for reason in found.skipped:
-        watch.say(f"Passed over {reason}")
+        tune_saving.prove_saving(running)
     if settings.log.tensorboard and ranks.rank == 0:
         running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
     total, moving = model.parameters()
@@ -170,49 +135,14 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     return running
 
 
-def _prove_saving(running: Running) -> None:
-    """Save before step 0 and read it back: a save that cannot work fails now, and not after hours (there, or for want of space)."""
-    _save(running)
-    if running.ranks.rank == 0:
-        folder = running.run.checkpoints / f"checkpoint-{running.progress.step}"
-        checkpoint.load(folder)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        # AdamW's two moments of what moves come on top of a checkpoint before step 0; the best one and the result are kept too.
-        moments = sum(8 * parameter.numel() for parameter in running.names.values())
-        runs.check_space(running.run.path, (size + moments) * (running.plan.resolved.config.save.keep + 2))
+def _seed(seed: int) -> None:
+    """Begin all global generators anew; ours are keyed by seed and step, but private code and dropout draw from these."""
+    import numpy as np
+    import torch
 
-
-def _device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
-    """Return the device and number formats: those the run began with when resumed, since they change numbers."""
-    settings = plan.resolved.config
-    chosen = choose_device(settings.dtype, moves_base=plan.technique.saves == "model", threads=settings.threads)
-    if resumed and run.environment_json.is_file():
-        before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
-        if before.name != chosen.name:
-            raise UsageError(
-                f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
-                f"Resume it there, or start anew with output=DIR."
-            )
-        apply_device(before)
-        return before
-    return chosen
-
-
-def _refuse_changes(plan: Plan, run: runs.Run, found: checkpoint.Found) -> None:
-    """Raise UsageError where the run file or the data is not the one that the run began with."""
-    if found.path is None or not run.run_toml.is_file():
-        return
-    before = config.load(run.run_toml, registries=registries())
-    changes = config.difference(before, plan.resolved)
-    facts = checkpoint.facts(found.path)
-    if facts.get("data") != plan.gathered.fingerprint:
-        changes.append("the data: its content is not what the run began with")
-    if changes:
-        listed = "\n".join(f"  - {change}" for change in changes)
-        raise UsageError(
-            f"{run.path} cannot be resumed with these changes:\n{listed}\nUndo them, or start a new run with output=DIR. "
-            f"Free to change: output, save.*, log.*, and train.steps under a constant schedule."
-        )
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def _write_facts(running: Running, device: Device) -> None:
@@ -226,6 +156,8 @@ def _write_facts(running: Running, device: Device) -> None:
 def _loop(running: Running) -> None:
     """Run the loop; after each step log, evaluate and save as the run says."""
     plan, settings, progress = running.plan, running.plan.resolved.config, running.progress
+    if progress.stopped_early:
+        return  # resumed after the last step, before the end
     batches = FixedBatches(
         examples=plan.sequences,
         order=plan.gathered.order(plan.kept, settings.seed),
@@ -259,7 +191,7 @@ def _loop(running: Running) -> None:
         last = progress.step == running.schedule.steps
         improved = _evaluate(running)
         if progress.step % settings.save.every == 0 or improved or last or progress.stopped_early:
-            _save(running)
+            tune_saving.save(running)
         if progress.stopped_early:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
@@ -315,7 +247,7 @@ def _evaluate(running: Running) -> bool:
         try:
             answers = answer(running.model, running.plan.renderer, running.dev, {name: score}, _asking(running))
         except Stopped:
-            _save(running)
+            tune_saving.save(running)
             raise
         reached = value(score, answers, running.dev)
         record = {"step": progress.step, "dev": {name: reached}}
@@ -362,58 +294,8 @@ def _stopped_message(running: Running) -> str:
 def _stop_if_asked(running: Running) -> None:
     """After a signal, save and stop; all ranks together."""
     if running.ranks.agree(running.stop.signal_number is not None):
-        _save(running)
+        tune_saving.save(running)
         raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number or 15)
-
-
-def _save(running: Running) -> None:
-    """Write a checkpoint of this very step, unless it is there already."""
-
-    settings, progress = running.plan.resolved.config, running.progress
-    if running.ranks.rank == 0:
-        names = running.names
-        rng_tensors, rng_state = checkpoint.capture_rng()
-        optimizer_tensors, groups = checkpoint.optimizer_tensors(running.optimizer, names)
-        tensors: dict[str, torch.Tensor] = {f"optimizer/{key}": item for key, item in optimizer_tensors.items()}
-        tensors |= {f"rng/{key}": item for key, item in rng_tensors.items()}
-        runs.sync_metrics(running.run)
-        checkpoint.save(
-            running.run.checkpoints,
-            step=progress.step,
-            fill_model=lambda folder: save_model(running.model, folder, settings=running.plan.settings()),
-            tensors=tensors,
-            state={"progress": asdict(progress), "groups": groups, "rng": rng_state},
-            facts={
-                "data": running.plan.gathered.fingerprint,
-                "config": config_digest(running.plan.resolved),
-                "ranks": running.ranks.size,
-            },
-            keep=settings.save.keep,
-            protected=(progress.best_step,) if settings.evaluate.best and progress.best is not None else (),
-        )
-    running.ranks.barrier()
-
-
-def config_digest(resolved: Resolved) -> str:
-    """Return a sha256 of all values of a run that may not change on resume."""
-    text = resolved.config.model_dump_json(exclude={"output": True, "save": True, "log": True, "train": {"steps"}})
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _resume(running: Running, path: Path) -> None:
-    """Put weights, optimizer, random numbers, progress and metrics back to where the checkpoint was written."""
-    tensors, state = checkpoint.load(path)
-    restore_weights(running.model, path)
-
-    def part(prefix: str) -> dict[str, Any]:
-        return {key.removeprefix(prefix): item for key, item in tensors.items() if key.startswith(prefix)}
-
-    checkpoint.load_optimizer(running.optimizer, part("optimizer/"), running.names, state["groups"])
-    checkpoint.restore_rng(part("rng/"), state["rng"])
-    running.progress = Progress(**state["progress"])
-    running.schedule = replace(running.schedule, warmup=running.progress.warmup)
-    if running.ranks.rank == 0:
-        runs.rewind_metrics(running.run, running.progress.step)
 
 
 def _finish(running: Running) -> None:

@@ -1,7 +1,8 @@
 """Apply a model's chat template and know which characters of the result are learned.
 
-Enters: a dialog with a weight per message. Leaves: segments of text, each given (weight 0) or learned. A turn of the assistant
-is what it adds to the prompt before it, up to the end of the template's own mark (generation block) where it has marks; the result is checked to reassemble the template's own output exactly.
+Enters: a dialog with a weight per message. Leaves: segments of text, each given (weight 0) or learned. A turn of the assistant is
+what it adds to the prompt before it, up to the end of the template's own mark (generation block) where it has marks; the result is
+checked to reassemble the template's own output exactly.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ class Rendered:
         return "".join(segment.text for segment in self.segments)
 
     def one_by_one(self) -> list[Rendered]:
-        """Return one rendering per learned segment, what stands before it given and what stands after it left out."""
-        learned = [number for number, segment in enumerate(self.segments) if segment.weight != 0]
-        return [
-            Rendered((*(Segment(before.text, 0.0) for before in self.segments[:number]), self.segments[number]))
-            for number in learned
-        ]
+        """Return one rendering per learned segment: what stands before it and next to it given, the rest left out."""
+        found = []
+        for number, segment in enumerate(self.segments):
+            if segment.weight != 0:
+                before = (Segment(given.text, 0.0) for given in self.segments[:number])
+                after = (given for given in self.segments[number + 1 : number + 2] if given.weight == 0)
+                found.append(Rendered((*before, segment, *after)))
+        return found
 
 
 def template_message(message: Message) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,11 @@ def bytes_per_token(text: str, offsets: Iterable[tuple[int, int]]) -> list[int]:
 def _merged(segments: Iterable[Segment]) -> list[Segment]:
     """Return the segments without empty ones, given neighbours joined: a border between them means nothing."""
     parts: list[Segment] = []
-    for given, run in groupby((segment for segment in segments if segment.text), key=lambda segment: segment.weight == 0):
-        parts += [Segment("".join(segment.text for segment in run), 0.0)] if given else list(run)
+    for segment in segments:
+        if parts and segment.weight == parts[-1].weight == 0:
+            parts[-1] = Segment(parts[-1].text + segment.text, 0.0)
+        elif segment.text:
+            parts.append(segment)
     return parts
 
 

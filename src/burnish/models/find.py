@@ -70,21 +70,39 @@ def _find_in_folder(name: str, folder: Path) -> Found:
             )
         folder = folder / "model"
     settings = read_settings(folder)
-    adapter = folder / "adapter_config.json"
-    if adapter.is_file():
-        base = str(settings.get("base") or read_json(adapter).get("base_model_name_or_path") or "")
-        found = find_model(base)
-        if found.adapter is not None:
-            raise ModelError(f"{folder}: the adapter's base {base!r} is itself an adapter. Merge it first.")
-        _refuse_other_base(folder, settings, found)
-        return Found(name, found.base, folder, found.local, settings)
+    if (folder / "adapter_config.json").is_file():
+        return _find_adapter(name, folder, settings)
     if not (folder / "config.json").is_file():
         raise ModelError(f"model = {name!r}: the folder has no config.json and no adapter_config.json, so it is not a model.")
     if not list(folder.glob("*.safetensors")):
-        other = [path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"}]
-        hint = f" It has {other[0]}, which may run code when opened: convert it to safetensors first." if other else ""
-        raise ModelError(f"model = {name!r}: the folder has no *.safetensors file.{hint}")
+        raise ModelError(f"model = {name!r}: the folder has no *.safetensors file.{_pickles(folder)}")
     return Found(name, str(folder), settings=settings)
+
+
+def _find_adapter(name: str, folder: Path, settings: Mapping[str, Any]) -> Found:
+    """Return an adapter with the base that it belongs to; ModelError where either cannot be used."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"model = {name!r}: the adapter has no adapter_model.safetensors.{_pickles(folder)}")
+    base = str(settings.get("base") or read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "")
+    place = bundled_model(base) if base in BUNDLED else Path(base).expanduser()
+    if not base or place.resolve() == folder.resolve():
+        raise ModelError(
+            f"{folder}: the adapter does not say which model it belongs to. Set base_model_name_or_path in its adapter_config.json."
+        )
+    if any((part / "adapter_config.json").is_file() for part in (place, place / "model")):
+        raise ModelError(f"{folder}: the adapter's base {base!r} is itself an adapter. Merge it first.")
+    try:
+        found = find_model(base)
+    except ModelError as error:
+        raise ModelError(f"{folder}: the model that this adapter belongs to cannot be used. {error}") from error
+    _refuse_other_base(folder, settings, found)
+    return Found(name, found.base, folder, found.local, settings)
+
+
+def _pickles(folder: Path) -> str:
+    """Return a sentence on weights that are not opened here, empty where there are none."""
+    other = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
+    return f" It has {other[0]}, which may run code when opened: convert it to safetensors first." if other else ""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class Model:
 
     def end_ids(self) -> tuple[int, ...]:
         """Return the tokens that end an answer: the tokenizer's, the generation settings', and the template's end of turn."""
-        return end_ids(self.tokenizer, self.plain().config)
+        settings = getattr(self.plain(), "generation_config", None)
+        return end_ids(self.tokenizer, self.plain().config, getattr(settings, "eos_token_id", None))
 
 
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eot|>", "</s>", "<|end_of_text|>")
@@ -85,12 +86,15 @@ def longest_input(config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1_000_000)
 
 
-def end_ids(tokenizer: Any, config: Any) -> tuple[int, ...]:
-    """Return the tokens that end an answer: the tokenizer's, the configuration's, and well-known ends of a turn."""
-    configured = getattr(config, "eos_token_id", None)
-    ids = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
-    vocabulary = tokenizer.get_vocab()
-    ids += [vocabulary[token] for token in END_OF_TURN if token in vocabulary]
+def end_ids(tokenizer: Any, config: Any, more: Any = None) -> tuple[int, ...]:
+    """Return the tokens that end an answer: the tokenizer's, the configuration's, `more` of them, and well-known ends of a turn."""
+    ids = [tokenizer.eos_token_id]
+    for configured in (getattr(config, "eos_token_id", None), more):
+        ids += configured if isinstance(configured, list) else [configured]
+    for token in END_OF_TURN:
+        number = tokenizer.convert_tokens_to_ids(token)
+        if number is not None and tokenizer.convert_ids_to_tokens(number) == token:
+            ids.append(number)
     return tuple(dict.fromkeys(int(token) for token in ids if token is not None))
 
 
@@ -106,9 +110,7 @@ def load_model(name: str, device: Device, *, adapter: bool = True) -> Model:
     config, tokenizer, notes = open_tokenizer(found)
     network = _open_network(found, config, device)
     if adapter and found.adapter is not None:
-        from peft import PeftModel
-
-        network = PeftModel.from_pretrained(network, str(found.adapter), is_trainable=False)
+        network = _with_adapter(found, network)
     network.requires_grad_(False)
     network.eval()
     model = Model(network.to(device.name), tokenizer, found, device, notes=notes)
@@ -143,11 +145,45 @@ def _open_network(found: Found, config: Any, device: Device) -> Any:
 
     disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            found.base, config=config, dtype=device.torch_dtype(), trust_remote_code=False, use_safetensors=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            found.base,
+            config=config,
+            dtype=device.torch_dtype(),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     except Exception as error:
         raise _explain(found, error) from error
+    network, facts = loaded
+    missing = sorted(facts["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"model = {found.name!r} lacks {len(missing)} of its tensors ({', '.join(missing[:3])}): it would be filled up with random "
+            f"numbers. Copy or download it again, or check that it is a model that writes text."
+        )
+    return network
+
+
+def _with_adapter(found: Found, network: Any) -> Any:
+    """Return the network with the adapter's layers in it, every failure told in one sentence."""
+    import warnings
+
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            adapted: Any = PeftModel.from_pretrained(network, str(found.adapter), is_trainable=False)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ModelError(f"model = {found.name!r}: the adapter does not fit its base {found.base}. ({text})") from error
+    if adapted.active_peft_config.is_prompt_learning:
+        raise ModelError(
+            f"model = {found.name!r}: this adapter puts virtual tokens before every prompt, which is not supported yet. Use a LoRA "
+            f"adapter or a whole model."
+        )
+    return adapted
 
 
 def _explain(found: Found, error: Exception) -> ModelError:
@@ -192,12 +228,25 @@ def _complete_tokenizer(tokenizer: Any, config: Any) -> list[str]:
                 "The model's tokenizer has no end-of-text token, so an answer could never end. Set eos_token in its tokenizer_config.json."
             )
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(first))
-    if tokenizer.pad_token_id is None:
+    # A padding token behind the last embedding would be an index error in the first padded batch.
+    known = getattr(config.get_text_config(), "vocab_size", None) or len(tokenizer)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= known:
         tokenizer.pad_token = tokenizer.eos_token
     return notes
 
 
 def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> None:
-    """Apply a technique to the model in place: what moves is trainable, all else frozen."""
+    """Apply a technique to the model in place: what moves is trainable, all else frozen.
+
+    An adapter that the model was loaded with is merged into its weights where those are saved; where only a new adapter would be
+    saved, which would lose the first one, ModelError says so.
+    """
+    if model.found.adapter is not None and hasattr(model.network, "peft_config"):
+        if technique.saves == "adapter":
+            raise ModelError(
+                f"model = {model.found.name!r} is itself an adapter on {model.found.base}: a second adapter on top of it could not be "
+                f'saved with it. Use technique.name = "full", or tune from the base.'
+            )
+        model.network = model.network.merge_and_unload()
     model.network.requires_grad_(False)
     model.network = technique.function(model.network, **options).to(model.device)

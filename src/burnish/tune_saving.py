@@ -1,0 +1,179 @@
+"""Checkpoints of a run: written on the way, taken up again on resume, refused where the run is no longer the one that began.
+
+Enters: a run under way, or a plan and the folder of one that stopped. Leaves: a checkpoint, or a run that stands where it stood. How
+files get onto the disk is `checkpoint`'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from burnish import checkpoint, config, runs
+from burnish.config import Resolved
+from burnish.devices import Device, Ranks, apply_device, choose_device
+from burnish.errors import UsageError
+from burnish.models import Found, fingerprint, restore_weights, save_model
+from burnish.prepare import Plan, registries
+from burnish.tune_state import Progress, Running
+
+if TYPE_CHECKING:
+    import torch
+
+STEPS = "the number of steps"
+"""The origin of values that follow from train.steps, which may grow on resume."""
+
+NONE = checkpoint.Found(None)
+"""Where a run begins anew."""
+
+
+# ------------------------------------------------------------------------------------------------------------------------- saving
+
+
+def save(running: Running) -> None:
+    """Write a checkpoint of this very step, unless it is there already."""
+    settings, progress = running.plan.resolved.config, running.progress
+    if running.saved == progress.step:
+        return
+    if running.ranks.rank == 0:
+        names = running.names
+        rng_tensors, rng_state = checkpoint.capture_rng()
+        optimizer_tensors, groups = checkpoint.optimizer_tensors(running.optimizer, names)
+        tensors: dict[str, torch.Tensor] = {f"optimizer/{key}": item for key, item in optimizer_tensors.items()}
+        tensors |= {f"rng/{key}": item for key, item in rng_tensors.items()}
+        runs.sync_metrics(running.run)
+        checkpoint.save(
+            running.run.checkpoints,
+            step=progress.step,
+            fill_model=lambda folder: save_model(running.model, folder, settings=running.plan.settings()),
+            tensors=tensors,
+            state={"progress": asdict(progress), "groups": groups, "rng": rng_state},
+            facts={
+                "data": running.plan.gathered.fingerprint,
+                "model": model_digest(running.plan.found),
+                "config": config_digest(running.plan.resolved),
+                "ranks": running.ranks.size,
+            },
+            keep=settings.save.keep,
+            protected=(progress.best_step,) if settings.evaluate.best and progress.best is not None else (),
+        )
+    running.saved = progress.step
+    running.ranks.barrier()
+
+
+def prove_saving(running: Running) -> None:
+    """Save before step 0 and read it back: a save that cannot work fails now, and not after hours (there, or for want of space)."""
+    save(running)
+    if running.ranks.rank == 0:
+        folder = running.run.checkpoints / f"checkpoint-{running.progress.step}"
+        checkpoint.load(folder)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        # AdamW's two moments of what moves come on top of a checkpoint before step 0; the best one and the result are kept too.
+        moments = sum(8 * parameter.numel() for parameter in running.names.values())
+        runs.check_space(running.run.path, (size + moments) * (running.plan.resolved.config.save.keep + 2))
+
+
+def config_digest(resolved: Resolved) -> str:
+    """Return a sha256 of all values of a run that may not change on resume."""
+    text = resolved.config.model_dump_json(exclude={"output": True, "save": True, "log": True, "train": {"steps"}})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def model_digest(found: Found) -> str | None:
+    """Return a sha256 that tells the model a run begins with from another one; None for a name on the hub."""
+    if not found.local:
+        return None
+    parts = [fingerprint(found)]
+    if found.adapter is not None:
+        parts.append(fingerprint(Found(found.name, str(found.adapter))))
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------------------------------- resuming
+
+
+def find(run: runs.Run, ranks: Ranks) -> checkpoint.Found:
+    """Return the checkpoint to go on from; all ranks take the one that rank 0 finds."""
+    found = checkpoint.find(run.checkpoints) if ranks.rank == 0 else checkpoint.Found(None)
+    if ranks.size == 1:
+        return found
+    step = int(ranks.share(-1.0 if found.step is None else float(found.step)))
+    return checkpoint.Found(None if step < 0 else run.checkpoints / f"checkpoint-{step}", found.skipped)
+
+
+def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
+    """Return the plan of a run that is taken up again, with the values that followed from its first number of steps as they were.
+
+    Raises UsageError where the run file, the data or the model is not the one that the run began with, naming each change.
+    """
+    if found.path is None:
+        return plan
+    facts, changes = checkpoint.facts(found.path), []
+    same_data = facts.get("data") == plan.gathered.fingerprint
+    same_model = facts.get("model") == model_digest(plan.found)
+    if run.run_toml.is_file():
+        before = config.load(run.run_toml, registries=registries())
+        if plan.resolved.origins.get("evaluate.every") == STEPS:
+            kept = config.with_value(plan.resolved, "evaluate.every", before.config.evaluate.every, origin="the run as it began")
+            plan = replace(plan, resolved=kept)
+        changes = config.difference(before, plan.resolved)
+        if same_data and _unplaced(before) == _unplaced(plan.resolved):
+            # The same rows from another place: their folder, or that of the run, was moved.
+            changes = [change for change in changes if not change.startswith(("data.source:", "data.dev:", "data.test:"))]
+        if same_model and facts.get("model") is not None:
+            changes = [change for change in changes if not change.startswith("model:")]
+    elif facts.get("config") != config_digest(plan.resolved):
+        changes.append(f"the run file: its values are not those the run began with ({run.run_toml.name} is gone from its folder)")
+    if not same_data:
+        changes.append("the data: its content is not what the run began with")
+    if not same_model and not any(change.startswith("model:") for change in changes):
+        changes.append("the model: its weights are not those the run began with")
+    if changes:
+        listed = "\n".join(f"  - {change}" for change in changes)
+        raise UsageError(
+            f"{run.path} cannot be resumed with these changes:\n{listed}\nUndo them, or start a new run with output=DIR. "
+            f"Free to change: output, save.*, log.*, and train.steps under a constant schedule."
+        )
+    return plan
+
+
+def _unplaced(resolved: Resolved) -> Any:
+    """Return the sources of a run without where they lie."""
+    data = resolved.config.data
+    return [source.model_dump(exclude={"source"}) for source in data.sources], data.dev is None, data.test is None
+
+
+def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
+    """Return the device and number formats: those the run began with when resumed, since they change numbers."""
+    settings = plan.resolved.config
+    chosen = choose_device(settings.dtype, moves_base=plan.technique.saves == "model", threads=settings.threads)
+    if resumed and run.environment_json.is_file():
+        before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
+        if before.name != chosen.name:
+            raise UsageError(
+                f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
+                f"Resume it there, or start anew with output=DIR."
+            )
+        apply_device(before)
+        return before
+    return chosen
+
+
+def resume(running: Running, path: Path) -> None:
+    """Put weights, optimizer, random numbers, progress and metrics back to where the checkpoint was written."""
+    tensors, state = checkpoint.load(path)
+    restore_weights(running.model, path)
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {key.removeprefix(prefix): item for key, item in tensors.items() if key.startswith(prefix)}
+
+    checkpoint.load_optimizer(running.optimizer, part("optimizer/"), running.names, state["groups"])
+    checkpoint.restore_rng(part("rng/"), state["rng"])
+    running.progress = Progress(**state["progress"])
+    running.saved = running.progress.step
+    running.schedule = replace(running.schedule, warmup=running.progress.warmup)
+    if running.ranks.rank == 0:
+        runs.rewind_metrics(running.run, running.progress.step, evaluated=running.progress.evaluated)

@@ -1,0 +1,68 @@
+"""What a run under way consists of, and who watches it.
+
+Enters and leaves: nothing; `tune` fills these and `tune_saving` writes and reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from burnish import runs
+from burnish.devices import Ranks
+from burnish.models import Model
+from burnish.optim import Schedule
+from burnish.prepare import Plan
+from burnish.signals import Stop
+from burnish.types import Task
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a person is told while a run goes on: sentences, and a record per step (see `tune._record`)."""
+
+    say: Callable[[str], None] = lambda text: None
+    step: Callable[[dict[str, Any]], None] = lambda record: None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What must persist between steps beside weights, optimizer and random numbers; saved with every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluated: int = -1
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    stopped_early: bool = False
+    warmup: int = 0
+    """Steps of warm-up, fixed when the run began: a run may be lengthened on resume, its past may not change."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A run under way: its plan, folder, model, optimizer and progress. `saved` is the step of the newest checkpoint."""
+
+    plan: Plan
+    run: runs.Run
+    model: Model
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    ranks: Ranks
+    stop: Stop
+    watch: Watch
+    dev: list[Task]
+    progress: Progress
+    events: runs.EventWriter | None = None
+    saved: int = -1
+
+    @property
+    def names(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that move, by name."""
+        return {name: parameter for name, parameter in self.model.network.named_parameters() if parameter.requires_grad}

@@ -1,0 +1,122 @@
+"""One process of two: what `test_two_processes` starts twice, and in its own process once with the whole of each step.
+
+Arguments: a folder with the stub and a file to write results to. Writes JSON: steps and digests of the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from loop import cut, eight_sequences, moving, run
+from stub import cpu
+
+from burnish.data.batching import FixedBatches, shuffled
+from burnish.devices import Ranks, join_ranks, leave_ranks
+from burnish.errors import RunError
+from burnish.models import Model, adapt, load_model
+from burnish.objectives import OBJECTIVES
+from burnish.techniques import TECHNIQUES
+from burnish.train import TaskLoss
+from burnish.types import Batch, Loss, Outputs
+
+CASES: dict[str, dict[str, Any]] = {
+    "even": {"tokens": 10**9, "batch": 6, "packing": False, "technique": "full"},
+    "uneven": {"tokens": 100, "batch": 7, "packing": False, "technique": "full"},
+    "packed": {"tokens": 100, "batch": 7, "packing": True, "technique": "lora"},
+    "idle": {"tokens": 10**9, "batch": 1, "packing": False, "technique": "lora"},
+}
+"""`idle`: one micro-batch a step, so that the second process has none and takes part with zeros."""
+
+
+def fresh(folder: str, technique: str) -> Model:
+    model = load_model(folder, cpu())
+    torch.manual_seed(3)
+    adapt(model, TECHNIQUES[technique], {})
+    return model
+
+
+def batches(model: Model, ranks: Ranks, case: dict[str, Any]) -> FixedBatches:
+    units = eight_sequences(model)
+    order = shuffled(len(units), 5)
+    return FixedBatches(units, order, case["batch"], case["tokens"], case["packing"], 0, "cpu", ranks.rank, ranks.size)
+
+
+def digest(model: Model) -> str:
+    parts = hashlib.sha256()
+    for parameter in moving(model).values():
+        parts.update(parameter.detach().numpy().tobytes())
+    return parts.hexdigest()
+
+
+def trajectories(folder: str, ranks: Ranks) -> dict[str, Any]:
+    """Return for each case what five steps gave, how many micro-batches this process had, and the weights at their end."""
+    found: dict[str, Any] = {}
+    for name, case in CASES.items():
+        model = fresh(folder, case["technique"])
+        source = batches(model, ranks, case)
+        steps = run(model, source, steps=5, rate=1e-2, ranks=ranks)
+        found[name] = {
+            "losses": [step.losses["nll"] for step in steps],
+            "norms": [step.gradient_norm for step in steps],
+            "tokens": [step.tokens for step in steps],
+            "parts": [len(source(step)) for step in range(5)],
+            "digest": digest(model),
+            "sum": sum(float(parameter.detach().double().abs().sum()) for parameter in moving(model).values()),
+        }
+    return found
+
+
+def broken(outputs: Outputs, batch: Batch) -> Loss:
+    loss = OBJECTIVES["sft"].function(outputs, batch)
+    bad = any(origin.line == 2 for origin in batch.origins)
+    return Loss({"nll": loss.terms["nll"] * (float("nan") if bad else 1.0)})
+
+
+def stopped_together(folder: str, ranks: Ranks) -> dict[str, Any]:
+    """Return how this process ended where a row of one process alone is not finite, and where the processes have drifted apart."""
+    model = fresh(folder, "lora")
+    before = digest(model)
+    source = batches(model, ranks, {"tokens": 64, "batch": 8, "packing": False})
+    found: dict[str, Any] = {}
+    try:
+        run(model, source, ranks=ranks, tasks={"main": TaskLoss(dataclasses.replace(OBJECTIVES["sft"], function=broken))})
+        found["not finite"] = "went on"
+    except RunError as error:
+        found["not finite"] = str(error)
+    found["untouched"] = digest(model) == before
+    with torch.no_grad():
+        next(iter(moving(model).values())).view(-1)[0] += 1e-6 * ranks.rank
+    try:
+        run(model, source, ranks=ranks)
+        found["drifted"] = "went on"
+    except RunError as error:
+        found["drifted"] = str(error)
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    folder, result = sys.argv[1:]
+    ranks = join_ranks()
+    try:
+        found = trajectories(folder, ranks)
+        if ranks.size > 1:
+            found["stops"] = stopped_together(folder, ranks)
+            found["decisions"] = {"one of two": ranks.agree(ranks.rank == 1), "none": ranks.agree(False)}
+        Path(f"{result}.{ranks.rank}").write_text(json.dumps(found))
+        ranks.barrier()
+    finally:
+        leave_ranks()
+
+
+if __name__ == "__main__":
+    main()
