@@ -162,17 +162,17 @@ class Started:
             time.sleep(0.002)
 
 
-def start(*arguments: Any, folder: Path, environment: Mapping[str, str] | None = None, file_bytes: int = 0) -> Started:
+def start(*arguments: Any, folder: Path, file_bytes: int = 0) -> Started:
     """Start the command line as a process of its own; `file_bytes` limits the size of every file that it writes."""
     number = _asked({})["number"]
     log = folder / f".call-{number}"
     job = {"arguments": [str(item) for item in arguments], "folder": str(folder), "log": str(log), "file_bytes": file_bytes}
-    return Started(_asked({**job, "environment": dict(environment or {})})["pid"], log)
+    return Started(_asked(job)["pid"], log)
 
 
-def process(*arguments: Any, folder: Path, **more: Any) -> Done:
+def process(*arguments: Any, folder: Path, file_bytes: int = 0) -> Done:
     """Run the command line as a process of its own, to its end."""
-    return start(*arguments, folder=folder, **more).wait()
+    return start(*arguments, folder=folder, file_bytes=file_bytes).wait()
 
 
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,11 +185,15 @@ def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(answer)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a fresh Python process that finds burnish in the source tree."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+
+
 @cache
 def _server() -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]), "PYTHONWARNINGS": ""}
     command = [sys.executable, str(Path(__file__).resolve())]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
 
     def end() -> None:
         for pipe in (server.stdin, server.stdout):
@@ -233,7 +237,6 @@ def _forked(request: Mapping[str, Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: PTH123, SIM115
         os.chdir(request["folder"])
-        os.environ.update(request["environment"])
         if request["file_bytes"]:
             import resource
 

@@ -16,7 +16,7 @@ from typing import Any
 # Before anything imports torch or huggingface_hub, which read these once. Two cores are shared by everybody: one thread each.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
 
-import pytest  # noqa: E402
+import pytest
 
 KEPT = {"BURNISH_DATA"}
 """Says where real data lies, which tests are allowed to know; every other BURNISH_ variable changes what is being tested."""

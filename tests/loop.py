@@ -79,7 +79,7 @@ def run(
     **more: Any,
 ) -> list[Step]:
     """Train for some steps on the same micro-batches, or on a function step -> micro-batches, and return the steps."""
-    chosen = batches if callable(batches) else lambda step: batches
+    chosen: Any = batches if callable(batches) else lambda step: batches
     return list(
         train(
             model,
@@ -110,14 +110,20 @@ class Watched:
         self.seen.append({name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named})
 
 
-def loss_and_gradient(model: Model, batches: list[Batch], *, clip: float = 0.0, **more: Any) -> tuple[Step, dict[str, torch.Tensor]]:
+def loss_and_gradient(
+    model: Model, batches: list[Batch], *, clip: float = 0.0, **more: Any
+) -> tuple[Step, dict[str, torch.Tensor]]:
     """Return one step of the loop, and the gradient that it would have applied, weights left as they are."""
     watched: Any = Watched(model)
     step = run(model, batches, optimizer=watched, clip=clip, **more)[0]
     return step, watched.seen[0]
 
 
-def assert_same_gradients(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], *, tolerance: float = 2e-5) -> None:
+def assert_same_gradients(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], *, tolerance: float = 2e-5
+) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], atol=tolerance, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            found[name], expected[name], atol=tolerance, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )

@@ -121,8 +121,7 @@ def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
 def test_no_page_names_a_place_of_one_machine_or_an_address_to_fetch_from(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.findall(r"(?<![\w.~])/(?:home|root|Users|work|mnt|opt|tmp)/\S*|[A-Z]:\\\S+|(?:\.\./)+shared\S*|--\w*-?index-url", text)
-    addresses = {urlsplit(found).hostname for found in re.findall(r"https?://[^\s)`\"'>]+", text)}
-    assert addresses <= HOSTS
+    assert set(re.findall(r"https?://([\w.-]+)", text)) <= HOSTS
 
 
 # ------------------------------------------------------------------------------------------------------------------------ commands
@@ -367,7 +366,8 @@ def own_files(page: Path) -> dict[str, str]:
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_on_the_pages_calls_what_there_is(block: Block) -> None:
     """Every call of burnish.NAME has a function of that name that takes those arguments."""
-    for node in ast.walk(ast.parse(block.text)):
+    text = f"{{{block.text}}}" if re.match(r'"\w+": ', block.text) else block.text  # a line of a registry stands inside its dict
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] == "burnish":
             function = getattr(api, ast.unparse(node.func).removeprefix("burnish."))
             inspect.signature(function).bind(*node.args, **{key.arg: key.value for key in node.keywords if key.arg})
@@ -418,6 +418,7 @@ def test_the_example_of_a_format_reads_rows(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_example_of_an_objective_learns_and_may_be_cut_anywhere(tmp_path: Path) -> None:
     ((_, objective),) = made_by("An objective")[1].items()
     model = load_stub(tmp_path)
+    adapt(model, TECHNIQUES["full"], {})
     sequences = eight_sequences(model)
     tasks = {"main": TaskLoss(objective, {"gamma": 2.0})}
     whole, _ = loss_and_gradient(model, cut_into_batches(sequences, 100_000), tasks=tasks)
@@ -463,7 +464,8 @@ def test_the_examples_that_live_in_a_file_of_ones_own(tmp_path: Path, monkeypatc
     made = examples(table([{"subject": "Late", "body": "Where is it?", "team": "post"}]), format="my_rows:ticket")
     assert not made.problems and [type(one) for one in made.examples] == [Labelled]
     score = resolve("my_scores:brief")
-    assert score.combine(score.statistics([Answer("yes"), Answer("yes " * 50)], [asked("a", 1), asked("b", 2)])) == [1.0, 0.0]
+    statistics = score.statistics([Answer("yes"), Answer("yes " * 50)], [asked("a", 1), asked("b", 2)])
+    assert score.combine(statistics).tolist() == [1.0, 0.0]
 
 
 def test_the_example_of_a_use_case_makes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, restore, run, snapshot
-from stub import load_stub
 
 from burnish.models import Model, forward
 from burnish.objectives import OBJECTIVES
 from burnish.train import TaskLoss
 from burnish.types import Batch, Loss, Sequence
+from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, restore, run, snapshot
+from stub import load_stub
 
 Units = list[list[Sequence]]
 
@@ -119,7 +119,9 @@ def test_readouts_of_zero_weight_change_nothing(name: str, model: Model) -> None
     """Reading more places with weight 0, with targets and streams that say nonsense, is as good as not reading them."""
     units = CASES[name].units(model)
     before, expected = loss_and_gradient(model, cut(units, 90), tasks=task(name))
-    after, found = loss_and_gradient(model, cut([[with_silent_readouts(part) for part in unit] for unit in units], 90), tasks=task(name))
+    after, found = loss_and_gradient(
+        model, cut([[with_silent_readouts(part) for part in unit] for unit in units], 90), tasks=task(name)
+    )
     assert after.losses == pytest.approx(before.losses, rel=1e-6)
     assert_same_gradients(found, expected)
 
@@ -191,5 +193,7 @@ def test_it_declares_what_it_is(name: str) -> None:
     assert len(text.split("\n\n")[0]) > 20 and "Source:" in text
     assert set(objective.needs) <= {"logprobs", "entropy", "values", "scores", "divergence"} and objective.reads and objective.terms
     options = list(inspect.signature(objective.function).parameters.values())[2:]
-    assert all(option.kind is inspect.Parameter.KEYWORD_ONLY and option.default is not inspect.Parameter.empty for option in options)
+    assert all(
+        option.kind is inspect.Parameter.KEYWORD_ONLY and option.default is not inspect.Parameter.empty for option in options
+    )
     assert [option.name for option in options] == list(inspect.signature(objective.counts).parameters)[1:]

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, run, snapshot
-from stub import cpu, make_stub
 
 from burnish.errors import ConfigError
 from burnish.models import Model, adapt, load_model, save_model
 from burnish.sampling import Options, generate
 from burnish.techniques import TECHNIQUES
+from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, run, snapshot
+from stub import cpu, make_stub
 
 PROBE = torch.tensor([[5, 9, 71, 33, 80, 12, 260, 101]])
 
@@ -124,7 +124,9 @@ def test_the_reference_stays_the_base(name: str, adapted: Callable[..., Model], 
 
 
 @every_technique
-def test_what_is_saved_opens_with_the_ecosystems_loaders(name: str, adapted: Callable[..., Model], folder: Path, tmp_path: Path) -> None:
+def test_what_is_saved_opens_with_the_ecosystems_loaders(
+    name: str, adapted: Callable[..., Model], folder: Path, tmp_path: Path
+) -> None:
     """transformers' and PEFT's own from_pretrained, under another random seed, give the same logits bit for bit (pain 21)."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -204,7 +206,9 @@ def test_what_moves_is_float32_on_a_bfloat16_base(name: str, adapted: Callable[.
 
 
 @pytest.mark.parametrize(("name", "options", "says"), [(name, *case) for name in CASES for case in CASES[name].refused])
-def test_options_that_make_no_sense_are_explained(name: str, options: dict[str, Any], says: str, adapted: Callable[..., Model]) -> None:
+def test_options_that_make_no_sense_are_explained(
+    name: str, options: dict[str, Any], says: str, adapted: Callable[..., Model]
+) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         adapted(name, **options)
 
@@ -215,7 +219,9 @@ def test_it_declares_what_it_is(name: str) -> None:
     assert len((inspect.getdoc(technique.function) or "").split("\n\n")[0]) > 20
     assert 1e-6 < technique.learning_rate < 1e-1
     options = list(inspect.signature(technique.function).parameters.values())[1:]
-    assert all(option.kind is inspect.Parameter.KEYWORD_ONLY and option.default is not inspect.Parameter.empty for option in options)
+    assert all(
+        option.kind is inspect.Parameter.KEYWORD_ONLY and option.default is not inspect.Parameter.empty for option in options
+    )
     assert CASES[name].options.keys() <= {option.name for option in options}
 
 
@@ -230,7 +236,9 @@ def test_lora_rank_targets_and_scale_are_what_is_asked_for(adapted: Callable[...
     scales = {module.scaling["default"] for module in model.network.modules() if isinstance(getattr(module, "scaling", None), dict)}
     assert scales == {2.0}
     stabilised = adapted("lora", rank=4, alpha=6.0, rank_stabilised=True)
-    assert {module.scaling["default"] for module in stabilised.network.modules() if isinstance(getattr(module, "scaling", None), dict)} == {3.0}
+    assert {
+        module.scaling["default"] for module in stabilised.network.modules() if isinstance(getattr(module, "scaling", None), dict)
+    } == {3.0}
 
 
 def test_lora_dropout_acts_in_training_and_only_there(adapted: Callable[..., Model]) -> None:

@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stub import load_stub
 
 from burnish.data.batching import collate
 from burnish.devices import Device
@@ -23,6 +22,7 @@ from burnish.models import Model, forward
 from burnish.models.find import Found
 from burnish.models.probe import probe
 from burnish.types import Batch, Origin, Outputs, Sequence
+from stub import load_stub
 
 MODULE = sys.modules["burnish.models.forward"]
 """The module, whose name the function of the same name takes in its package."""
@@ -209,7 +209,8 @@ def test_only_what_is_needed_is_filled(stub: Model) -> None:
 def test_a_batch_without_readouts_still_runs_backward(stub: Model, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank with nothing to learn in a step takes part in it with zeros."""
     monkeypatch.setattr(MODULE, "TILE_ELEMENTS", rows * 288)
-    empty = Sequence(*(np.arange(4, dtype=np.int32), *(np.zeros(0, dtype=np.int32),) * 2, np.zeros(0, dtype=np.float32)), Origin("rows"))
+    nowhere, weightless = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+    empty = Sequence(np.arange(4, dtype=np.int32), nowhere, nowhere, weightless, Origin("rows"))
     grads = ours(stub, [empty])[2]
     assert all(not gradient.any() for gradient in grads)
 
@@ -223,7 +224,9 @@ def test_no_logits_over_the_vocabulary_are_kept(stub: Model, monkeypatch: pytest
     kept: list[tuple[int, ...]] = []
     stub.network.requires_grad_(True)
     try:
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tuple(tensor.shape)), tensor)[1], lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: (kept.append(tuple(tensor.shape)), tensor)[1], lambda tensor: tensor
+        ):
             forward(stub, batch_of(parts), BOTH)
     finally:
         stub.network.requires_grad_(False)

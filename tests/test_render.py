@@ -7,6 +7,7 @@ a real tiny Llama; the last two are skipped where their folders are not there.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from functools import cache
@@ -17,7 +18,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from stub import stub_tokenizer
 
 from burnish.data.dialog import NOT_STATED, Frame, as_dialog, as_task, known_labels
 from burnish.data.render import Renderer, turn_weights
@@ -43,9 +43,10 @@ from burnish.types import (
     content,
     plain,
 )
+from stub import stub_tokenizer
 
 HERE = Origin("rows.jsonl", 7)
-MODELS = Path(os.environ.get("BURNISH_MODELS", Path(__file__).parents[2] / "shared" / "models"))
+MODELS = Path(os.environ.get("BURNISH_DATA", Path(__file__).parents[2] / "shared" / "data")).parent / "models"
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] + '\\n' + m['content'] }}<|im_end|>{{ '\\n' }}{% endfor %}"
@@ -218,7 +219,22 @@ def test_pain_7_the_prompt_at_inference_is_what_stood_before_the_answer(name: st
 
 def test_two_line_breaks_before_an_answer_are_the_prompts_own() -> None:
     """GPT-2 joins two line breaks into one token at the end of a text, and not before a word: the prompt must decide."""
-    asked = renderer("tokenizer_gpt2", "headers")
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    special: list[Any] = ["<|end|>"]
+    raw.train_from_iterator(
+        ["\n\n"] * 3,
+        BpeTrainer(special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", clean_up_tokenization_spaces=False)
+    made.chat_template = HEADERS
+    asked = Renderer(made, 1000, (made.eos_token_id,), Frame())
     example = dialog(("user", "hi"), ("assistant", "hello"))
     prompt = asked.prompt(asked.task_of(example))
     assert asked.tokenizer.decode(prompt[-1:].tolist()) == "\n\n"
@@ -227,13 +243,17 @@ def test_two_line_breaks_before_an_answer_are_the_prompts_own() -> None:
 
 def test_turns_that_cannot_share_one_sequence_get_their_own() -> None:
     """An answer whose end merges with what follows: each turn then stands in a sequence of its own, after its own prompt."""
-    glued = "{% for m in messages %}{{ m['role'] + ':' + m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    glued = (
+        "{% for m in messages %}{{ m['role'] + ':' + m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
     made = stub_tokenizer(vocab=288)
     asked = Renderer(made, 1000, (made.eos_token_id,), Frame())
     made.chat_template = glued
     merged = next(token for token in made.get_vocab() if token.isalpha() and token.islower() and len(token) == 3)
     example = dialog(("user", "x"), ("assistant", merged[:1]), ("user", "y"), ("assistant", "z"))
-    made.chat_template = glued.replace("m['role'] + ':'", f"({merged[1:]!r} if m['role'] == 'user' and not loop.first else m['role'] + ':')")
+    made.chat_template = glued.replace(
+        "m['role'] + ':'", f"({merged[1:]!r} if m['role'] == 'user' and not loop.first else m['role'] + ':')"
+    )
     sequences = asked.sequences(example)
     assert len(sequences) == 2
     assert [learned_text(asked, sequence) for sequence in sequences] == [merged[:1], "z"]
@@ -388,7 +408,7 @@ def test_windows_predict_each_token_once_and_add_up_to_the_text(name: str, text:
     assert all(window.weight_N.tolist() == [1.0] * len(window.at_N) for window in windows)
     assert windows[0].tokens_T[0] == asked.start_id()
     assert sum(window.text_bytes for window in windows) == (len(text.encode()) if ids[: len(ids) - end] else 0)
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in itertools.pairwise(windows):
         assert before.tokens_T[-1] == after.tokens_T[0], "the last token of a window is where the next one reads on"
 
 
@@ -464,10 +484,19 @@ ROWS: dict[str, tuple[Any, str, str]] = {
         "ab cd",
         '[{"text": "ab", "label": "X"}, {"text": "cd", "label": "Y"}]',
     ),
-    "answerable": (Answerable(question="who?", context="Ann did.", answers=((0, "Ann"), (0, "ann")), origin=HERE), "Ann did.\n\nwho?", "Ann"),
+    "answerable": (
+        Answerable(question="who?", context="Ann did.", answers=((0, "Ann"), (0, "ann")), origin=HERE),
+        "Ann did.\n\nwho?",
+        "Ann",
+    ),
     "unanswerable": (Answerable(question="who?", context="It rained.", answers=(), origin=HERE), "It rained.\n\nwho?", NOT_STATED),
     "pair": (
-        Pair(prompt=(message("user", "q"),), chosen=(message("assistant", "good"),), rejected=(message("assistant", "bad"),), origin=HERE),
+        Pair(
+            prompt=(message("user", "q"),),
+            chosen=(message("assistant", "good"),),
+            rejected=(message("assistant", "bad"),),
+            origin=HERE,
+        ),
         "q",
         "good",
     ),
@@ -544,7 +573,19 @@ def test_a_prompt_template_is_filled() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["no field", "{labels} only", "{other} {text}", "{text.__class__}", "{0}", "{}", "{text", "a } b {text}", "{text:d}", "{text!r}"]
+    "prompt",
+    [
+        "no field",
+        "{labels} only",
+        "{other} {text}",
+        "{text.__class__}",
+        "{0}",
+        "{}",
+        "{text",
+        "a } b {text}",
+        "{text:d}",
+        "{text!r}",
+    ],
 )
 def test_a_prompt_template_that_cannot_be_filled_is_explained(prompt: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.prompt = "):

@@ -10,6 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+
+from burnish.errors import RunError
+from burnish.models import Model
+from burnish.objectives import OBJECTIVES
+from burnish.optim import Schedule, make_optimizer
+from burnish.train import TaskLoss, train
+from burnish.types import Batch, Loss, Objective, Outputs, Sequence
 from loop import (
     assert_same_gradients,
     cut,
@@ -22,13 +29,6 @@ from loop import (
     snapshot,
 )
 from stub import load_stub
-
-from burnish.errors import RunError
-from burnish.models import Model
-from burnish.objectives import OBJECTIVES
-from burnish.optim import Schedule, make_optimizer
-from burnish.train import TaskLoss, train
-from burnish.types import Batch, Loss, Objective, Outputs, Sequence
 
 SFT = TaskLoss(OBJECTIVES["sft"])
 
@@ -81,7 +81,9 @@ def test_the_loss_is_the_weighted_mean_over_readouts(model: Model) -> None:
     for part in (part for unit in units for part in unit):
         with torch.no_grad():
             logits_TV = model.network(input_ids=torch.as_tensor(part.tokens_T, dtype=torch.long)[None], use_cache=False).logits[0]
-        values.append(torch.nn.functional.cross_entropy(logits_TV[part.at_N], torch.as_tensor(part.target_N).long(), reduction="none"))
+        values.append(
+            torch.nn.functional.cross_entropy(logits_TV[part.at_N], torch.as_tensor(part.target_N).long(), reduction="none")
+        )
         weights.append(torch.as_tensor(part.weight_N))
     weight_N, nll_N = torch.cat(weights), torch.cat(values)
     assert step.losses["nll"] == pytest.approx(float((weight_N * nll_N).sum() / weight_N.sum()), rel=1e-5)
@@ -157,7 +159,8 @@ def test_the_loss_equals_that_of_trl(model: Model, tmp_path: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from datasets import Dataset
-        from trl import SFTConfig, SFTTrainer
+        from trl.trainer.sft_config import SFTConfig
+        from trl.trainer.sft_trainer import SFTTrainer
 
         units = eight_sequences(model)
         for part in (part for unit in units for part in unit):
@@ -281,7 +284,8 @@ def test_pain_2_a_step_that_is_not_finite_is_never_applied(model: Model, kind: s
 def test_many_rows_are_counted_not_listed(model: Model) -> None:
     rows = eight_sequences(model) * 2
     many = [
-        [dataclasses.replace(part, origin=dataclasses.replace(part.origin, line=number)) for part in unit] for number, unit in enumerate(rows)
+        [dataclasses.replace(part, origin=dataclasses.replace(part.origin, line=number)) for part in unit]
+        for number, unit in enumerate(rows)
     ]
     with pytest.raises(RunError, match="and 4 more"):
         run(model, cut(many, 10**9), tasks={"main": TaskLoss(broken_at(3, "nan"))})
@@ -330,7 +334,10 @@ def two_terms(outputs: Outputs, batch: Batch) -> Loss:
     odd_N = (batch.target_N % 2).float()
     nll_N = -outputs.logprobs_N
     metric = ((outputs.logprobs_N > math.log(0.5)).float().sum(), torch.tensor(float(len(nll_N))))
-    return Loss({"even": (nll_N * (1 - odd_N)).sum(), "odd": (nll_N * odd_N).sum()}, {"sure": metric, "none": (torch.zeros(()), torch.zeros(()))})
+    return Loss(
+        {"even": (nll_N * (1 - odd_N)).sum(), "odd": (nll_N * odd_N).sum()},
+        {"sure": metric, "none": (torch.zeros(()), torch.zeros(()))},
+    )
 
 
 def two_counts(batch: Batch) -> dict[str, torch.Tensor]:

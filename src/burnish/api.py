@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import burnish
 from burnish import config, runs
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
@@ -269,5 +270,9 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
     resume = runs.Run(Path(output)).status_json.exists()
     return carry_out(resolve(run), resume=resume, watch=watch)
 
+
+# Importing a module makes it an attribute of its package. Without this, burnish.tune would be the module and not the verb.
+for verb in (tune, evaluate):
+    setattr(burnish, verb.__name__, verb)
 
 __all__ = ["Loaded", "RunConfig", "Watch", "base_answers", "check", "demo", "evaluate", "generate", "load", "resolve", "tune"]

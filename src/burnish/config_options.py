@@ -44,7 +44,9 @@ def is_private(name: str) -> bool:
 
 
 def private_function(name: str, base: Path) -> Callable[..., Any]:
-    """Return the function of `module:function`, its module found beside the run file, in the current folder or installed.
+    """Return the function of `module:function`, or the entry that holds one, as a registry has it.
+
+    The module is found beside the run file, in the current folder or installed.
 
     Importing runs the module's code. Raises ConfigError where the name, the module or the function is not there.
     """
@@ -65,8 +67,8 @@ def private_function(name: str, base: Path) -> Callable[..., Any]:
             if folder in sys.path:
                 sys.path.remove(folder)
     function = getattr(module, function_name, None)
-    if not callable(function):
-        known = [key for key, item in vars(module).items() if callable(item) and not key.startswith("_")]
+    if not callable(getattr(function, "function", function)):  # an Objective or a Technique holds its function
+        known = [key for key, item in vars(module).items() if callable(getattr(item, "function", item)) and not key.startswith("_")]
         raise ConfigError(f"{name!r}: {module_name} has no function {function_name!r}.{suggestion(function_name, known)}")
     return function
 

@@ -136,9 +136,11 @@ class Ranks:
         digest = hashlib.sha256()
         for parameter in parameters:
             digest.update(parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        digests: list[Any] = [None] * self.size
-        dist.all_gather_object(digests, digest.hexdigest())
-        if len(set(digests)) > 1:
+        least_K = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).long()
+        greatest_K = least_K.clone()
+        dist.all_reduce(least_K, dist.ReduceOp.MIN)
+        dist.all_reduce(greatest_K, dist.ReduceOp.MAX)
+        if not torch.equal(least_K, greatest_K):
             raise RunError(
                 "The processes of this run hold different trainable parameters after a step; the run was stopped before saving."
             )
@@ -178,7 +180,8 @@ def join_ranks() -> Ranks:
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # Decisions and digests are added up on the CPU, where NCCL cannot.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

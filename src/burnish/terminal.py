@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from burnish.tune import Watch
+from burnish.tune_state import Watch
 
 SECONDS_BETWEEN_LINES = 5.0
 """Where there is no terminal to redraw, a line of progress this often."""

@@ -16,9 +16,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from loop import cut, eight_sequences, moving, run
-from stub import cpu
-
 from burnish.data.batching import FixedBatches, shuffled
 from burnish.devices import Ranks, join_ranks, leave_ranks
 from burnish.errors import RunError
@@ -27,6 +24,8 @@ from burnish.objectives import OBJECTIVES
 from burnish.techniques import TECHNIQUES
 from burnish.train import TaskLoss
 from burnish.types import Batch, Loss, Outputs
+from loop import eight_sequences, moving, run
+from stub import cpu
 
 CASES: dict[str, dict[str, Any]] = {
     "even": {"tokens": 10**9, "batch": 6, "packing": False, "technique": "full"},

@@ -19,9 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import cli_runs
 from burnish import api, checkpoint, runs
-from burnish.errors import RunError, Stopped, UsageError
+from burnish.errors import Stopped, UsageError
 from burnish.tune import Watch
 from cli_runs import cli, last_checkpoint, metrics, refused, result, tree, write_rows, write_run
 from stub import make_stub
@@ -115,7 +114,7 @@ def test_stopped_at_any_steps_and_resumed_is_the_same_run(place: Path, case: str
 @pytest.mark.parametrize("case", list(CASES))
 def test_crashed_between_checkpoints_and_resumed_is_the_same_run(place: Path, tmp_path: Path, case: str) -> None:
     """R2: steps 5 to 7 are made again from the checkpoint of step 4 (or the better one of step 6), and leave one line each."""
-    output = interrupted(case_file(place, case), tmp_path / "out", [at_step(7, crash), at_step(2, crash), at_step(8, crash)][:1])
+    output = interrupted(case_file(place, case), tmp_path / "out", [at_step(7, crash)])
     assert result(output) == uninterrupted(place, case)
 
 
@@ -137,7 +136,14 @@ def test_the_command_that_a_stop_names_goes_on(place: Path, tmp_path: Path) -> N
     done = cli("tune", output / "run.toml", "--resume", folder=tmp_path)
     assert done.code == 0, done.err
     assert "Resuming after step 5" in done.err
-    assert result(output) == uninterrupted(place, case)
+    now, whole = result(output), uninterrupted(place, case)
+    assert {**now, "answers": None} == {**whole, "answers": None}
+    # The rows are named from the run file, which is another one here; the answers to them are the same.
+    assert [row["tuned"] for row in rows_of(now)] == [row["tuned"] for row in rows_of(whole)]
+
+
+def rows_of(left: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in left["answers"].splitlines()]
 
 
 def test_stopped_inside_an_evaluation_then_crashed_leaves_each_record_once(place: Path, tmp_path: Path) -> None:
@@ -211,11 +217,12 @@ def test_resume_without_a_run_begins_anew_and_says_so(place: Path, tmp_path: Pat
 
 def test_resume_without_a_complete_checkpoint_begins_anew(place: Path, stopped: Path) -> None:
     """R3: every damaged checkpoint is named; the metrics of the lost course are not mixed with the new one's."""
-    for path in (stopped / "checkpoints").glob("checkpoint-*"):
+    saved = list((stopped / "checkpoints").glob("checkpoint-*"))
+    for path in saved:
         (path / "manifest.json").write_text("{}")
     done = cli("tune", case_file(place), f"output={stopped}", "--resume")
     assert done.code == 0 and "starting from the beginning" in done.err
-    assert done.err.count("Passed over") == 2, done.err
+    assert len(saved) >= 2 and all(f"Passed over {path}" in done.err for path in saved), done.err
     assert result(stopped) == uninterrupted(place, "lora with dropout, padded")
 
 
@@ -245,7 +252,10 @@ OWN = '"""An objective of one\'s own, the same as sft."""\nfrom burnish.objectiv
     ("overrides", "named"),
     [
         (["train.batch=8"], r"train\.batch: 4 -> 8"),
-        (["train.learning_rate=0.5", "technique.dropout=0.1"], r"technique\.dropout: 0\.2 -> 0\.1\n.*train\.learning_rate: 0\.001 -> 0\.5"),
+        (
+            ["train.learning_rate=0.5", "technique.dropout=0.1"],
+            r"technique\.dropout: 0\.2 -> 0\.1\n.*train\.learning_rate: 0\.001 -> 0\.5",
+        ),
         (["objective.name=own:mine"], r'objective\.name: "sft" -> "own:mine"'),
         (["seed=6"], "seed: 5 -> 6"),
         (["train.steps=12"], r"train\.steps: 9 -> 12"),
@@ -271,7 +281,9 @@ def test_resume_refuses_a_changed_row(place: Path, stopped: Path) -> None:
     content = rows.read_text()
     rows.write_text(content.replace("blue 0", "blue 1", 1))
     try:
-        refused(cli("tune", case_file(place), f"output={stopped}", "--resume"), "the data: its content is not what the run began with")
+        refused(
+            cli("tune", case_file(place), f"output={stopped}", "--resume"), "the data: its content is not what the run began with"
+        )
     finally:
         rows.write_text(content)
 
@@ -347,11 +359,12 @@ def test_a_weight_that_is_nan_stops_the_run_and_names_the_rows(place: Path, tmp_
 
     model = Path(shutil.copytree(place / "stub", tmp_path / "model"))
     tensors = load_file(model / "model.safetensors")
-    tensors["model.embed_tokens.weight"][ord("k")] = float("nan")
+    # Only rows with this letter meet it: a model that is broken altogether is refused when it is loaded.
+    letter = api.load(place / "stub").model.tokenizer.convert_tokens_to_ids("w")
+    tensors["model.embed_tokens.weight"][letter] = float("nan")
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    run = write_run(place, model, name="nan.toml", evaluate__every=100, data__dev_share=0.0)
+    run = write_run(place, model, name="nan.toml", data__dev_share=0.0)
     done = cli("tune", run, f"output={tmp_path / 'out'}", "--json")
-    assert done.code in {1, 2}, done.err
     message = done.json["error"]["message"]
     assert done.code == 1 and "not finite" in message and "rows.jsonl:" in message and "was not applied" in message, message
     status = runs.read_status(tmp_path / "out")
@@ -367,4 +380,3 @@ def test_a_failure_that_is_nobodys_error_is_recorded_as_a_failed_run(place: Path
     with pytest.raises(Crash):
         api.tune(case_file(place), f"output={tmp_path / 'out'}", watch=at_step(2, crash))
     assert runs.read_status(tmp_path / "out")["state"] == "failed"
-    assert isinstance(RunError("x"), Exception) and cli_runs.TIMES

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from loop import eight_sequences, run
-from stub import cpu, make_stub
 
 from burnish.data.batching import FixedBatches, shuffled
 from burnish.models import Model, adapt, load_model
 from burnish.techniques import TECHNIQUES
 from burnish.train import Step
+from loop import eight_sequences, run
+from stub import cpu, make_stub
 
 STEPS = 12
 TOLERANCE = 2e-4

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from ranks import CASES, trajectories
-from stub import make_stub
 
 from burnish.devices import Ranks
+from stub import make_stub
 
 HERE = Path(__file__).resolve().parent
 
