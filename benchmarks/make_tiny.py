@@ -122,17 +122,20 @@ def bundle(run: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     target = Path(__file__).parent.parent / "src" / "burnish" / "assets" / "tiny"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     source = run / "model"
     for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copyfile(source / name, target / name)
+    (target / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")
     config = json.loads((target / "config.json").read_text())
     config["dtype"] = "bfloat16"
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(source / "model.safetensors").items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(target.iterdir())}
+    files = [path for path in sorted(target.iterdir()) if path.name not in {"README.md", "SHA256.json"}]
+    for path in files:
+        path.chmod(0o644)
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     (target / "SHA256.json").write_text(json.dumps(digests, indent=2) + "\n")
 
 

@@ -48,7 +48,10 @@ def write_rows(path: Path, count: int = 24, *, first: int = 0) -> Path:
 def write_labelled(path: Path, count: int = 40) -> Path:
     """Write messages of two categories as JSON lines."""
     rows = [
-        {"text": f"message {number}: {'the lamp is dark' if number % 2 else 'where is my parcel'}", "label": ("lamp", "parcel")[number % 2 == 0]}
+        {
+            "text": f"message {number}: {'the lamp is dark' if number % 2 else 'where is my parcel'}",
+            "label": ("lamp", "parcel")[number % 2 == 0],
+        }
         for number in range(count)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -109,8 +112,7 @@ class Done:
     @property
     def message(self) -> str:
         """What a user was told, without progress."""
-        start = self.err.find("Error: ")
-        return self.err[start:] if start >= 0 else self.err
+        return self.err[self.err.find("Error: ") :] if "Error: " in self.err else self.err
 
 
 def cli(*arguments: Any, folder: Path | None = None, typed: str = "") -> Done:
@@ -187,7 +189,11 @@ def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """Return the environment of a fresh Python process that finds burnish in the source tree."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 @cache
@@ -235,7 +241,7 @@ def _forked(request: Mapping[str, Any]) -> int:
         for name, descriptor in ((".out", 1), (".err", 2)):
             os.dup2(os.open(request["log"] + name, os.O_WRONLY | os.O_TRUNC), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115
         os.chdir(request["folder"])
         if request["file_bytes"]:
             import resource
@@ -299,7 +305,7 @@ def refused(done: Done, *parts: str, code: int = 2) -> str:
     """Assert that a call failed with this code and one clear message that holds all parts, and return the message."""
     assert done.code == code, f"exit code {done.code}:\n{done.err}"
     assert "Traceback" not in done.err and "fault in burnish" not in done.err, done.err
-    assert done.err.count("Error: ") == 1, done.err
+    assert len(re.findall("^Error: ", done.err, flags=re.MULTILINE)) == 1, done.err
     for part in parts:
         assert re.search(part, done.message), f"{part!r} is not in:\n{done.message}"
     return done.message

@@ -1,7 +1,4 @@
-"""The pages say what is: links lead somewhere, commands parse, run files are valid, rows are read, examples run, tables are current.
-
-`python tests/test_docs.py` writes the generated tables of the pages anew; everything else on them is written by hand.
-"""
+"""The pages say what is: links lead somewhere, commands parse, run files are valid, rows are read, examples run, tables are current."""
 
 from __future__ import annotations
 
@@ -11,25 +8,17 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import typer
-from loop import eight_sequences, loss_and_gradient, moving, run
-from loop import cut as cut_into_batches
-from stub import load_stub
-from test_structure import ROWS, tree_block
 
 from burnish import api, cli, config, runs
 from burnish.config_schema import RunConfig, descriptions
 from burnish.data.formats import FORMATS, examples
-from burnish.data.public import PUBLIC
 from burnish.data.records import Record, Table, columns_of
 from burnish.errors import ConfigError
 from burnish.evaluate import compare
@@ -37,57 +26,33 @@ from burnish.models import adapt
 from burnish.objectives import OBJECTIVES
 from burnish.prepare import registries
 from burnish.run_file import parse_override
-from burnish.run_file_write import value_literal
 from burnish.scores import SCORES, resolve
 from burnish.techniques import TECHNIQUES
 from burnish.train import TaskLoss
 from burnish.types import Answer, Expected, Labelled, Message, Origin, Task, content
 from burnish.usecases import USECASES, find, write
+from loop import cut as cut_into_batches
+from loop import eight_sequences, loss_and_gradient, moving, run
+from pages import (
+    CONTRIBUTING,
+    DOCS,
+    GENERATED,
+    PAGES,
+    README,
+    ROOT,
+    Block,
+    blocks,
+    blocks_of,
+    own_files,
+    prose,
+    tree_paths,
+    with_table,
+)
+from stub import load_stub
+from test_structure import ROWS, tree_block
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")] + sorted(DOCS.rglob("*.md"))
 HOSTS = {"arxiv.org", "aclanthology.org", "creativecommons.org", "github.com", "doi.org"}
 """Where an address on a page may lead: papers, licences, data. Never to a registry of packages."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its page, the line of its fence, its language, its text and the heading it stands under."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-    heading: str
-
-    def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
-
-
-def blocks(*languages: str) -> list[Block]:
-    """Return all fenced blocks of these languages."""
-    return [block for page in PAGES for block in _blocks(page) if block.language in languages]
-
-
-def _blocks(page: Path) -> Iterator[Block]:
-    heading, start, language, inside = "", 0, "", None
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        if inside is not None and line.strip() == "```":
-            yield Block(page, start, language, "\n".join(inside) + "\n", heading)
-            inside = None
-        elif inside is not None:
-            inside.append(line)
-        elif line.startswith("```"):
-            start, language, inside = number, line.removeprefix("```").strip(), []
-        elif line.startswith("#"):
-            heading = line.lstrip("#").strip()
-    assert inside is None, f"{page.name}:{start}: a block without its end"
-
-
-def prose(page: Path) -> str:
-    """Return a page without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------------------------------------------- links and places
@@ -120,7 +85,9 @@ def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_place_of_one_machine_or_an_address_to_fetch_from(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert not re.findall(r"(?<![\w.~])/(?:home|root|Users|work|mnt|opt|tmp)/\S*|[A-Z]:\\\S+|(?:\.\./)+shared\S*|--\w*-?index-url", text)
+    assert not re.findall(
+        r"(?<![\w.~])/(?:home|root|Users|work|mnt|opt|tmp)/\S*|[A-Z]:\\\S+|(?:\.\./)+shared\S*|--\w*-?index-url", text
+    )
     assert set(re.findall(r"https?://([\w.-]+)", text)) <= HOSTS
 
 
@@ -133,19 +100,23 @@ def command_lines() -> list[tuple[str, str]]:
     for block in blocks("sh", "console"):
         lines = [line.strip().removeprefix("$ ") for line in block.text.replace("\\\n", " ").splitlines()]
         found += [(str(block), line) for line in lines if line.startswith("burnish ")]
-    for page in PAGES:
+    for page in (page for page in PAGES if page.name != "CHANGELOG.md"):
         found += [(page.name, " ".join(span.split())) for span in re.findall(r"`(burnish\s[^`]+)`", prose(page))]
     return found
 
 
-def parsed(command: str) -> tuple[str, list[str]]:
-    """Return the verb and overrides of a command, after the command line's own parser has taken it; raises what that raises."""
+def parsed(command: str, *, named_only: bool = False) -> tuple[str, list[str]]:
+    """Return the verb and overrides of a command, after the command line's own parser has taken it; raises what that raises.
+
+    With `named_only` a verb alone will do: a sentence may speak of it without its arguments.
+    """
     verb, *rest = shlex.split(command, comments=True)[1:]
     parser = typer.main.get_command(cli.app)
     if verb == "data":
         parser, verb, rest = parser.commands["data"], rest[0], rest[1:]  # type: ignore[attr-defined]
     assert verb in parser.commands, f"{command}: there is no verb {verb!r}"  # type: ignore[attr-defined]
-    parser.commands[verb].make_context(verb, list(rest))  # type: ignore[attr-defined]
+    if rest or not named_only:
+        parser.commands[verb].make_context(verb, list(rest))  # type: ignore[attr-defined]
     return verb, [part for part in rest if verb in ("check", "tune") and "=" in part]
 
 
@@ -154,22 +125,26 @@ def test_every_command_on_the_pages_is_one_that_the_command_line_takes() -> None
     assert len(commands) > 20
     for place, command in commands:
         try:
-            _, overrides = parsed(command)
+            _, overrides = parsed(command, named_only=place.endswith(".md"))
         except Exception as error:
             pytest.fail(f"{place}: {command}: {error}")
         for name in (".".join(parse_override(text).path) for text in overrides):
             table = name.split(".")[0]
-            assert name in descriptions() or name in RunConfig.model_fields or table in ("objective", "technique"), f"{place}: {name}"
+            assert name in descriptions() or name in RunConfig.model_fields or table in ("objective", "technique"), (
+                f"{place}: {name}"
+            )
 
 
-@pytest.mark.parametrize("command", ["burnish tun run.toml", "burnish tune run.toml --resum", "burnish evaluate", "burnish data got x"])
+@pytest.mark.parametrize(
+    "command", ["burnish tun run.toml", "burnish tune run.toml --resum", "burnish evaluate", "burnish data got x"]
+)
 def test_a_wrong_command_would_be_seen(command: str) -> None:
     with pytest.raises(Exception):  # noqa: B017  (whatever the parser raises)
         parsed(command)
 
 
 def test_readme_has_every_verb() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     verbs = [command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback]
     missing = [verb for verb in [*verbs, "data get"] if f"| `burnish {verb}" not in text]
     assert not missing, f"not in README's table of verbs: {missing}"
@@ -198,10 +173,21 @@ def test_a_wrong_run_file_would_be_seen(tmp_path: Path) -> None:
         config.load(tmp_path / "run.toml", registries=registries(), defaults=NEEDED)
 
 
+def test_a_wrong_run_file_on_a_page_has_the_problems_that_the_page_shows(tmp_path: Path) -> None:
+    wrong = blocks("toml invalid")
+    assert wrong
+    for block in wrong:
+        (tmp_path / "run.toml").write_text(block.text, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            config.load(tmp_path / "run.toml", registries=registries())
+        (shown,) = [one.text for one in blocks("console") if str(caught.value).replace(f"{tmp_path}/", "") in one.text]
+        assert shown.startswith("$ burnish check run.toml\nError: run.toml")
+
+
 def rows_on_the_page() -> list[tuple[str, str, dict[str, Any]]]:
     """Return (place, format, row) for each example row of docs/data.md, under the heading that is its format's name."""
     found = []
-    for block in (block for block in _blocks(DOCS / "data.md") if block.language == "jsonl"):
+    for block in (block for block in blocks_of(DOCS / "data.md") if block.language == "jsonl"):
         found += [(f"{block}", block.heading.strip("`"), json.loads(line)) for line in block.text.splitlines()]
     return found
 
@@ -222,92 +208,10 @@ def table(rows: list[dict[str, Any]]) -> Table:
 # --------------------------------------------------------------------------------------------------------------- generated tables
 
 
-def values_of(schema: dict[str, Any]) -> str:
-    """Return in words what a field takes, from its JSON schema."""
-    kinds = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
-    if "enum" in kinds[0]:
-        return ", ".join(f'`"{value}"`' for value in kinds[0]["enum"])
-    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    words = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": "text", "array": "list", "object": "table"}
-    said = []
-    for part in kinds:
-        # The largest seed is that of torch and no bound that a user meets.
-        limits = [f"{word} {part[name]:g}" for name, word in bounds.items() if name in part and abs(part[name]) < 2**62]
-        said.append(" ".join([words[part.get("type", "object")], *limits]))
-    return " or ".join(dict.fromkeys(said))
-
-
-def fields_table() -> str:
-    """Return the table of all fields of a run."""
-    schema, defaults = config.schema(), RunConfig().model_dump(mode="json", by_alias=True)
-    lines = ["| field | takes | default | meaning |", "|---|---|---|---|"]
-    for name, meaning in descriptions().items():
-        parent, _, key = name.rpartition(".")
-        model = type(getattr(RunConfig(), parent)).__name__ if parent else ""
-        found = (schema["$defs"][model] if parent else schema)["properties"][key]
-        default = defaults[parent][key] if parent else defaults[key]
-        shown = "required" if name == "data.source" else "not set" if default in (None, [], {}) else f"`{value_literal(default)}`"
-        lines.append(f"| `{name}` | {values_of(found)} | {shown} | {meaning} |")
-    return "\n".join(lines)
-
-
-def options_table() -> str:
-    """Return the options of every objective and technique: the keyword parameters of its function."""
-    lines = ["| name | option | default |", "|---|---|---|"]
-    for kind, registry in (("objective", OBJECTIVES), ("technique", TECHNIQUES)):
-        for name, entry in registry.items():
-            known = [one for one in inspect.signature(entry.function).parameters.values() if one.kind is one.KEYWORD_ONLY]
-            for one in known:
-                shown = "not set" if one.default is None else f"`{value_literal(one.default)}`"
-                lines.append(f"| {kind} `{name}` | `{kind}.{one.name}` | {shown} |")
-            lines += [] if known else [f"| {kind} `{name}` | none | |"]
-    return "\n".join(lines)
-
-
-def formats_table() -> str:
-    """Return what each format needs, what it reads beside, and what it gives."""
-    lines = ["| format | needs | also reads | gives |", "|---|---|---|---|"]
-    for name, entry in FORMATS.items():
-        needs = " or ".join(", ".join(f"`{part}`" for part in one) for one in entry.required)
-        also = [f"`{one}`" for one in entry.columns if not any(one in required for required in entry.required)]
-        lines.append(f"| [`{name}`](#{name}) | {needs} | {', '.join(also)} | {entry.gives.__name__} |")
-    return "\n".join(lines)
-
-
-def names_table() -> str:
-    """Return the other column names that each standard name is recognised by."""
-    lines = ["| format | standard name | also recognised |", "|---|---|---|"]
-    for name, entry in FORMATS.items():
-        lines += [f"| `{name}` | `{one}` | {', '.join(f'`{other}`' for other in others)} |" for one, others in entry.columns.items() if others]
-    return "\n".join(lines)
-
-
-def public_table() -> str:
-    """Return the public data sets: parts and how each comes to a machine."""
-    lines = ["| name | what | parts | how it comes |", "|---|---|---|---|"]
-    for name, entry in PUBLIC.items():
-        parts = ", ".join(f"`public:{name}/{part}`" if part else f"`public:{name}`" for part in entry.parts)
-        lines.append(f"| `{name}` | {entry.title} | {parts} | {'fetched' if entry.verbatim else 'copied with `--from`'} |")
-    return "\n".join(lines)
-
-
-GENERATED = {
-    DOCS / "run-file.md": {"fields": fields_table, "options": options_table},
-    DOCS / "data.md": {"formats": formats_table, "names": names_table, "public": public_table},
-}
-
-
-def with_table(text: str, name: str, made: str) -> str:
-    """Return a page with what stands between the marks of a table replaced."""
-    begin, end = f"<!-- {name}: made by tests/test_docs.py -->\n", f"\n<!-- end of {name} -->"
-    assert begin in text and end in text, f"the marks of {name} are missing"
-    return text[: text.index(begin) + len(begin)] + made + text[text.index(end) :]
-
-
 @pytest.mark.parametrize(("page", "name"), [(page, name) for page, made in GENERATED.items() for name in made])
 def test_tables_say_what_the_code_says(page: Path, name: str) -> None:
     text = page.read_text(encoding="utf-8")
-    assert with_table(text, name, GENERATED[page][name]()) == text, "run: python tests/test_docs.py"
+    assert with_table(text, name, GENERATED[page][name]()) == text, "run: python tests/pages.py"
 
 
 def test_the_run_directory_is_described_file_by_file() -> None:
@@ -318,7 +222,7 @@ def test_the_run_directory_is_described_file_by_file() -> None:
 
 
 def test_the_layers_on_the_page_are_those_that_the_test_enforces() -> None:
-    (block,) = [one for one in _blocks(ROOT / "CONTRIBUTING.md") if one.language == "text" and "cli" in one.text.split()]
+    (block,) = [one for one in blocks_of(CONTRIBUTING) if one.language == "text" and "cli" in one.text.split()]
     shown = [frozenset(line.split()) for line in block.text.strip().splitlines()]
     real = [frozenset(row) - {"__init__", "__main__"} for row in reversed(ROWS)]
     expected = "\n".join(" ".join(name for name in row if not name.startswith("__")) for row in reversed(ROWS))
@@ -330,7 +234,7 @@ def test_readme_tree_has_a_line_for_every_file() -> None:
     if done.returncode or not done.stdout:
         pytest.skip("the files are those of a git checkout, and this is none")
     files = {name for name in done.stdout.splitlines() if (ROOT / name).is_file()}
-    shown = tree_paths(tree_block((ROOT / "README.md").read_text(encoding="utf-8")))
+    shown = tree_paths(tree_block(README.read_text(encoding="utf-8")))
     # A folder's line stands for its __init__.py; a folder without entries of its own stands for all that is in it.
     whole = {name for name in shown if name.endswith("/") and not any(other != name and other.startswith(name) for other in shown)}
     named = shown | {f"{name}__init__.py" for name in shown if name.endswith("/")}
@@ -340,27 +244,7 @@ def test_readme_tree_has_a_line_for_every_file() -> None:
     assert not gone, "in README's tree, but not there: " + ", ".join(gone)
 
 
-def tree_paths(block: str) -> set[str]:
-    """Return the paths of a tree whose levels are indented by two spaces and whose folders end with a slash."""
-    found, above = set(), []
-    for line in block.splitlines():
-        name = line.split()[0] if line.strip() else ""
-        if not name:
-            continue
-        depth = (len(line) - len(line.lstrip())) // 2
-        assert len(line.split()) > 1, f"README's tree: {name} has no words of what it is"
-        above[depth:] = [name]
-        found.add("".join(above))
-    return found
-
-
 # ------------------------------------------------------------------------------------------------------------------ Python examples
-
-
-def own_files(page: Path) -> dict[str, str]:
-    """Return the files of a page's Python blocks: those that begin with a comment that is a file's name."""
-    named = [(block, re.match(r"# (\w+\.py)\n", block.text)) for block in _blocks(page) if block.language == "python"]
-    return {match[1]: block.text for block, match in named if match}
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
@@ -375,10 +259,15 @@ def test_python_on_the_pages_calls_what_there_is(block: Block) -> None:
 
 def made_by(heading: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the example under a heading of CONTRIBUTING: the file's names, and the registry lines as a dict."""
-    file, line = (one.text for one in _blocks(ROOT / "CONTRIBUTING.md") if one.language == "python" and one.heading == heading)
+    file, line = (one.text for one in blocks_of(CONTRIBUTING) if one.language == "python" and one.heading == heading)
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(file, heading, "exec"), names)
-    exec(compile(f"from burnish.data.formats import Format\nfrom burnish.scores.parts import *\nadded = {{{line}}}", heading, "exec"), names)
+    exec(
+        compile(
+            f"from burnish.data.formats import Format\nfrom burnish.scores.parts import *\nadded = {{{line}}}", heading, "exec"
+        ),
+        names,
+    )
     return names, names["added"]
 
 
@@ -408,10 +297,10 @@ class added:  # noqa: N801  (reads as a word in a with statement)
 def test_the_example_of_a_format_reads_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     _, ((name, entry),) = made_by("A data format")[0], made_by("A data format")[1].items()
     monkeypatch.setitem(FORMATS, name, entry)
-    (block,) = [one for one in _blocks(ROOT / "CONTRIBUTING.md") if one.language == "json" and one.heading == "A data format"]
+    (block,) = [one for one in blocks_of(CONTRIBUTING) if one.language == "json" and one.heading == "A data format"]
     made = examples(table([json.loads(block.text)]), format=name)
     assert not made.problems and [type(one) for one in made.examples] == [entry.gives]
-    empty = examples(table([{key: "" for key in json.loads(block.text)}]), format=name)
+    empty = examples(table([dict.fromkeys(json.loads(block.text), "")]), format=name)
     assert not empty.examples and len(empty.problems) > 1, "all problems of a row come together"
 
 
@@ -459,7 +348,7 @@ def test_the_example_of_a_score_is_compared_with_intervals(tmp_path: Path, monke
 def test_the_examples_that_live_in_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name, text in own_files(ROOT / "CONTRIBUTING.md").items():
+    for name, text in own_files(CONTRIBUTING).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     made = examples(table([{"subject": "Late", "body": "Where is it?", "team": "post"}]), format="my_rows:ticket")
     assert not made.problems and [type(one) for one in made.examples] == [Labelled]
@@ -475,12 +364,3 @@ def test_the_example_of_a_use_case_makes_a_run(tmp_path: Path, monkeypatch: pyte
     resolved = config.load(path, registries=registries())
     assert resolved.config.output == f"runs/{name}"
     assert all((path.parent / sample).exists() for sample in make().samples)
-
-
-if __name__ == "__main__":
-    for file, tables in GENERATED.items():
-        page_text = file.read_text(encoding="utf-8")
-        for table_name, make_table in tables.items():
-            page_text = with_table(page_text, table_name, make_table())
-        file.write_text(page_text, encoding="utf-8")
-        print(f"wrote {file.relative_to(ROOT)}", file=sys.stderr)

@@ -232,7 +232,7 @@ def test_two_line_breaks_before_an_answer_are_the_prompts_own() -> None:
         ["\n\n"] * 3,
         BpeTrainer(special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
     )
-    made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", clean_up_tokenization_spaces=False)
+    made: Any = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", clean_up_tokenization_spaces=False)
     made.chat_template = HEADERS
     asked = Renderer(made, 1000, (made.eos_token_id,), Frame())
     example = dialog(("user", "hi"), ("assistant", "hello"))

@@ -26,7 +26,7 @@ from burnish.data.dialog import Frame, as_task, known_labels
 from burnish.data.render import Renderer
 from burnish.data.split import group_keys
 from burnish.devices import choose_device
-from burnish.errors import DataError, UsageError
+from burnish.errors import BurnishError, ConfigError, DataError, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import base_answers, measured
 from burnish.gather import gather, read_rows
@@ -38,7 +38,7 @@ from burnish.scores import applicable
 from burnish.tune import Watch
 from burnish.tune import tune as carry_out
 from burnish.tune_chain import changed_sources, is_chain, replace_model
-from burnish.types import Message, Task, content, plain
+from burnish.types import Example, Message, Task, content, plain
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,26 @@ def resolve(
             place = place[table]
         place[last] = item
     path = None if isinstance(run, Mapping) else Path(run)
-    return config.load(path, overrides, registries=registries(), defaults=defaults, values=tree)
+    try:
+        return config.load(path, overrides, registries=registries(), defaults=defaults, values=tree)
+    except ConfigError as error:
+        if path is None or (also := _data_problems(path)) is None:
+            raise
+        raise ConfigError(f"{error}\n{also}") from None
+
+
+def _data_problems(path: Path) -> DataError | None:
+    """Return what is wrong with the data of a run file that has other problems too, as far as its data part can be understood."""
+    import tomllib
+
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))["data"]
+        gather(config.load(None, registries=registries(), values={"data": data}).config, path.resolve().parent)
+    except DataError as error:
+        return error
+    except (BurnishError, OSError, ValueError, KeyError):
+        return None
+    return None
 
 
 def check(run: str | Path | Mapping[str, Any], *overrides: str, measure: bool = True, **values: Any) -> dict[str, Any]:
@@ -147,10 +166,9 @@ def generate(
     """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}."""
     if (prompts is None) == (data is None):
         raise UsageError("Give either a prompt or a data file with rows to answer.")
+    rows = read_rows(str(data), Path.cwd(), format=format, columns=columns)[:limit] if data is not None else []
     loaded = model if isinstance(model, Loaded) else load(model)
-    tasks = (
-        [loaded.task(prompt) for prompt in prompts] if prompts is not None else _tasks(loaded, str(data), format, columns, limit)
-    )
+    tasks = [loaded.task(prompt) for prompt in prompts] if prompts is not None else _tasks(loaded, rows)
     options = Options(
         max_tokens=max_tokens or int(loaded.settings.get("max_tokens") or 128),
         temperature=temperature,
@@ -161,13 +179,13 @@ def generate(
         batch=batch,
     )
     given = sample(loaded.model, [loaded.renderer.prompt(task) for task in tasks], options)
-    rows = []
+    answers = []
     for task, one in zip(tasks, given, strict=True):
         asked = task.text if task.text is not None else plain(task.messages[-1].content)
         text = one.text if task.text is not None else one.text.strip()
         row = {"prompt": asked, "text": text, "stopped": one.stopped, "tokens": len(one.tokens)}
-        rows.append(row | ({"origin": str(task.origin)} if data is not None else {}))
-    return rows
+        answers.append(row | ({"origin": str(task.origin)} if data is not None else {}))
+    return answers
 
 
 def evaluate(
@@ -191,10 +209,13 @@ def evaluate(
     find_model(str(model))
     if data is None and not is_run:
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
+    resolve_scores(scores)
+    # What is wrong with the rows shows before weights are read.
+    tasks = _held_out(folder) if data is None else []
+    rows = read_rows(str(data), Path.cwd(), format=format, columns=columns) if data is not None else []
     loaded = load(model)
-    tasks = _held_out(folder, limit) if data is None else _tasks(loaded, str(data), format, columns, limit)
-    names = list(scores) or applicable(tasks)
-    chosen = resolve_scores(names)
+    tasks = (tasks or _tasks(loaded, rows))[:limit]
+    chosen = resolve_scores(list(scores) or applicable(tasks))
     longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
     asking = Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut"))
     say(f"Measuring {model} on {len(tasks)} rows")
@@ -226,7 +247,7 @@ def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[..., Any] | No
     return lambda tasks, chosen, asking: answer(base, loaded.renderer, tasks, chosen, asking)
 
 
-def _held_out(folder: Path, limit: int | None) -> list[Task]:
+def _held_out(folder: Path) -> list[Task]:
     """Return the test rows of a run, read again from its data; DataError where they may no longer be the ones held out."""
     plan: Plan = prepare(config.load(folder / "run.toml", registries=registries()))
     if changed := changed_sources(plan, folder):
@@ -237,12 +258,11 @@ def _held_out(folder: Path, limit: int | None) -> list[Task]:
     tasks = plan.tasks("test")
     if not tasks:
         raise DataError(f"{folder} held no rows out. Give some: --data FILE")
-    return tasks[:limit]
+    return tasks
 
 
-def _tasks(loaded: Loaded, source: str, format: str, columns: Mapping[str, str] | None, limit: int | None) -> list[Task]:
-    """Return the rows of a file as tasks in the form that the model was taught, with groups."""
-    examples = read_rows(source, Path.cwd(), format=format, columns=columns or {})[:limit]
+def _tasks(loaded: Loaded, examples: list[Example]) -> list[Task]:
+    """Return rows as tasks in the form that the model was taught, with groups."""
     frame = loaded.renderer.frame
     if not frame.choices:
         frame = replace(frame, choices=known_labels(examples))

@@ -113,13 +113,18 @@ class Ranks:
         return dict(zip(keys, stacked.unbind(), strict=True))
 
     def reduce_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace each gradient by its sum over all ranks, in place. A rank without micro-batches adds zeros."""
+        """Replace each gradient by its sum over all ranks, in place. A rank that has none where another has one adds zeros."""
         if self.size == 1:
             return
         import torch
         import torch.distributed as dist
 
-        for parameter in parameters:
+        # What has a gradient on no rank keeps none: a gradient of zeros would still let weight decay move the parameter.
+        present = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
+        dist.all_reduce(present)
+        for parameter, ranks in zip(parameters, present.tolist(), strict=True):
+            if ranks == 0:
+                continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)

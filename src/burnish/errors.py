@@ -17,6 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+MOST_SHOWN = 50
+"""Problems listed in one message: a file of the wrong kind has one in every row."""
+
 
 class BurnishError(Exception):
     """Base of all errors meant for a user; `exit_code` is what the process ends with."""
@@ -61,10 +64,12 @@ class Stopped(BurnishError):
 
 
 def combined(kind: type[UsageError], heading: str, problems: Sequence[str]) -> UsageError:
-    """Return one error of `kind` that lists every problem, one per line, under a heading that counts them."""
+    """Return one error of `kind` that lists the problems, one per line, under a heading that counts all of them."""
     assert problems, "an error without a problem"
     count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
-    return kind("\n".join([f"{heading}: {count}", *(f"  - {problem}" for problem in problems)]))
+    shown = [f"  - {problem}" for problem in problems[:MOST_SHOWN]]
+    rest = [f"  - and {len(problems) - MOST_SHOWN} more"] if len(problems) > MOST_SHOWN else []
+    return kind("\n".join([f"{heading}: {count}", *shown, *rest]))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -59,7 +59,9 @@ def _generated(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: 
         if asking.between is not None:
             asking.between()
         chosen = order[start : start + asking.options.batch]
-        for number, given in zip(chosen, generate(model, [prompts[n] for n in chosen], asking.options, numbers=chosen), strict=True):
+        for number, given in zip(
+            chosen, generate(model, [prompts[n] for n in chosen], asking.options, numbers=chosen), strict=True
+        ):
             answers[number] = Answer(text=given.text.strip(), stopped=given.stopped, tokens=len(given.tokens))
     return answers
 

@@ -37,7 +37,8 @@ LONGEST_ANSWER = 512
 class Plan:
     """A run that can start: every choice made, every row rendered.
 
-    `sequences` are those of the training rows that are kept, `kept` their numbers among `gathered.examples["train"]`.
+    `sequences` are what an optimizer step counts: those of a row that is kept, or one window of a long text; `kept` the number of
+    the row that each comes from, among `gathered.examples["train"]`.
     """
 
     resolved: Resolved
@@ -128,8 +129,7 @@ def _plan(
         ]
     )
     findings.raise_for_errors()
-    pairs = [(row, renderer.within(parts, data.long_rows)) for row, parts in enumerate(rendered)]
-    kept = [row for row, parts in pairs if parts]
+    units = _units(examples, rendered, renderer, data.long_rows)
     plan = Plan(
         resolved=resolved,
         found=found,
@@ -137,8 +137,8 @@ def _plan(
         renderer=renderer,
         gathered=replace(gathered, findings=findings),
         rendered=rendered,
-        sequences=[parts for _, parts in pairs if parts],
-        kept=kept,
+        sequences=[parts for _, parts in units],
+        kept=[row for row, _ in units],
         objective=objective,
         technique=technique,
         report={},
@@ -146,6 +146,21 @@ def _plan(
     )
     plan = replace(plan, resolved=_fill(plan))
     return replace(plan, report=_report(plan, measure=measure))
+
+
+def _units(
+    examples: list[Any], rendered: list[list[Sequence]], renderer: Renderer, policy: Any
+) -> list[tuple[int, list[Sequence]]]:
+    """Return (row, sequences) of each unit that a step counts: a row within the length limit, or one window of a text.
+
+    A long document would else weigh as much as it is long in a step that is counted in examples.
+    """
+    units = []
+    for row, parts in enumerate(rendered):
+        fitting = renderer.within(parts, policy)
+        split = [[window] for window in fitting] if isinstance(examples[row], Text) else [fitting]
+        units += [(row, unit) for unit in split if unit]
+    return units
 
 
 def _chosen(resolved: Resolved) -> tuple[Objective, Technique]:

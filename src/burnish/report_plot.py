@@ -65,8 +65,10 @@ def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
 
     Source: P. Heckbert, "Nice numbers for graph labels", Graphics Gems (1990).
     """
-    if not high > low:
-        low, high = low - (abs(low) or 1.0) / 2, low + (abs(low) or 1.0) / 2
+    largest = max(abs(low), abs(high))
+    if not high - low > 1e-6 * largest + 1e-290:  # closer than labels can tell apart
+        middle = (low + high) / 2
+        low, high = middle - (largest or 1.0) / 2, middle + (largest or 1.0) / 2
     rough = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough * 0.999), 10 * power)
@@ -87,12 +89,13 @@ def log_ticks(low: float, high: float) -> list[float]:
     found = [factor * 10.0**power for power in range(first, last) for factor in (1, 2, 5)] + [10.0**last]
     inside_low = max((tick for tick in found if tick <= low * (1 + 1e-9)), default=found[0])
     inside_high = min((tick for tick in found if tick >= high * (1 - 1e-9)), default=found[-1])
-    return [tick for tick in found if inside_low <= tick <= inside_high]
+    inside = [tick for tick in found if inside_low <= tick <= inside_high]
+    return inside if len(inside) > 1 else [10.0**first, 10.0**last]
 
 
 def scale(values: Iterable[float], start: float, end: float, *, logarithmic: bool = False, count: int = 5) -> Scale:
     """Return a scale with round ticks that holds all finite values; without any it runs from 0 to 1."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    finite = [value for value in values if drawable(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     ticks = log_ticks(low, high) if logarithmic else nice_ticks(low, high, count=count)
     return Scale(ticks[0], ticks[-1], start, end, tuple(ticks), logarithmic)
@@ -100,18 +103,24 @@ def scale(values: Iterable[float], start: float, end: float, *, logarithmic: boo
 
 def spans_decades(values: Iterable[float]) -> bool:
     """Return whether values are all above zero and so far apart that a logarithmic axis shows them better."""
-    finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > 50
+    finite = [value for value in values if drawable(value)]
+    return bool(finite) and min(finite) > 1e-290 and max(finite) / min(finite) > 50
+
+
+def drawable(value: float) -> bool:
+    """Return whether a value has a place on an axis: a number, and none so large that a difference of two is none."""
+    return abs(value) < 1e290
 
 
 def label(value: float) -> str:
     """Return a number as people write it beside an axis: 0.25, 1,500, 20k, 3e-05."""
     size = abs(value)
-    if size and (size < 1e-3 or size >= 1e6):
-        mantissa, _, power = f"{value:.2g}".partition("e")
+    if size and (size < 1e-3 or size >= 1e9):
+        mantissa, _, power = f"{value:.4g}".partition("e")
         return f"{mantissa}e{int(power)}" if power else mantissa
-    if size >= 1e4:
-        return f"{value / 1000:g}k"
+    for least, factor, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= least:
+            return f"{value / factor:.6g}{letter}"
     return f"{value:,.6g}"
 
 
@@ -125,9 +134,9 @@ def thinned(points: Sequence[tuple[float, float]], most: int = MOST_POINTS) -> l
     kept: list[tuple[float, float]] = []
     for start in range(0, len(points), width):
         part = points[start : start + width]
-        finite = [point for point in part if math.isfinite(point[1])]
+        finite = [point for point in part if drawable(point[1])]
         ends = {min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])} if finite else set()
-        kept += [point for point in part if point in ends or not math.isfinite(point[1])]
+        kept += [point for point in part if point in ends or not drawable(point[1])]
     return kept
 
 
@@ -196,7 +205,7 @@ def _marked(x: float, words: str, height: float) -> str:
 def _curve(curve: Curve, across: Scale, up: Scale) -> Iterable[str]:
     points = thinned(curve.points)
     style = escape(curve.style)
-    for finite, stretch in groupby(points, key=lambda point: math.isfinite(point[1])):
+    for finite, stretch in groupby(points, key=lambda point: drawable(point[1])):
         if finite:
             places = " ".join(f"{across.at(step):.1f},{up.at(value):.1f}" for step, value in stretch)
             yield f'<polyline class="line {style}" points="{places}"/>'
@@ -204,7 +213,7 @@ def _curve(curve: Curve, across: Scale, up: Scale) -> Iterable[str]:
             for step, value in stretch:
                 tip = escape(f"step {step:,.0f}: {curve.name} is {value}")
                 yield f'<text class="broken" x="{across.at(step):.1f}" y="{TOP + 10:g}" text-anchor="middle">×<title>{tip}</title></text>'
-    shown = [point for point in points if math.isfinite(point[1])]
+    shown = [point for point in points if drawable(point[1])]
     few = len(shown) <= 30
     for step, value in shown if len(shown) <= MOST_DOTS else []:
         tip = escape(f"step {step:,.0f}: {curve.name} {value:.4g}")
@@ -213,7 +222,7 @@ def _curve(curve: Curve, across: Scale, up: Scale) -> Iterable[str]:
 
 
 def _in_words(curve: Curve) -> str:
-    finite = [point for point in curve.points if math.isfinite(point[1])]
+    finite = [point for point in curve.points if drawable(point[1])]
     if not finite:
         return f"{curve.name} has no value that is a number"
     (first, start), (last, end) = finite[0], finite[-1]

@@ -5,11 +5,11 @@ Promises R2, R4 and R5; user pain 21 (the save fails at the end and the run is l
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -160,7 +160,7 @@ def test_an_interrupt_while_the_data_is_read_leaves_nothing(place: Path, tmp_pat
     def interrupted(_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(sys.modules["burnish.tune"], "prepare", interrupted)
+    monkeypatch.setattr(importlib.import_module("burnish.tune"), "prepare", interrupted)
     done = cli("tune", "run.toml", f"output={tmp_path / 'out'}", "--json", folder=place)
     assert done.code == 130 and done.json["error"]["exit_code"] == 130 and "Interrupted" in done.err
     assert not (tmp_path / "out").exists()

@@ -65,6 +65,7 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "two" / "status.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_all_processes_with_its_message(tmp_path: Path) -> None:
     """No rank waits for one that has given up."""
     make_stub(tmp_path / "stub")

@@ -43,6 +43,8 @@ def decoded(data: bytes, name: str, problems: list[str]) -> str:
     """Return the text of UTF-8 bytes, a byte order mark taken off; wrong bytes are a problem and are replaced to read on."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(data) > 3 and data[1] == data[3] == 0):
         raise DataError(f"{name}: the file is UTF-16, expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+    if (head := data[:8192]).count(0) > 0.001 * len(head):
+        raise DataError(f"{name}: the file is binary, not text; give it the ending of what it is, or save its rows as JSONL")
     mark = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     try:
         text = data[mark:].decode()

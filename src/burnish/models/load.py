@@ -211,7 +211,8 @@ def _explain(found: Found, error: Exception) -> ModelError:
         return ModelError(
             f"model = {found.name!r}: no space left in the model cache. Free some, or set HF_HUB_CACHE to a larger disk."
         )
-    return ModelError(f"model = {found.name!r} could not be opened. ({text})")
+    remedy = " A file of it may be damaged or missing: copy or fetch the folder again." if found.local else ""
+    return ModelError(f"model = {found.name!r} could not be opened.{remedy} ({text})")
 
 
 def _complete_tokenizer(tokenizer: Any, config: Any) -> list[str]:

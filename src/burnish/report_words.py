@@ -1,0 +1,216 @@
+"""The report in words: a verdict that claims no more than the intervals carry, figures as people read them, the table in a terminal.
+
+Enters: the score table of a report. Leaves: sentences, figures, and a table for the terminal. `report` makes the page of the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+ARMS = ("base", "tuned", "baseline", "model")
+"""The arms that a table shows, in this order, where a score has them."""
+
+ENOUGH_GROUPS = 15
+"""From about here on a bootstrap over groups holds its level (`scores.intervals`)."""
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]")
+"""Not the joiners U+200C and U+200D, which Persian, Hindi and many emoji are written with."""
+
+
+# ------------------------------------------------------------------------------------------------------------------------ verdict
+
+
+def verdict(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> str:
+    """Return in plain words whether tuning made the headline score better, with the figures behind it.
+
+    "Better" and "worse" are said only where the interval of the difference excludes zero on that side; everything else is no proof.
+    A linear baseline that is as good or better is named, and so are groups too few for the interval to be relied on.
+    """
+    if headline is None or headline not in scores:
+        return "Nothing was measured."
+    row = scores[headline]
+    counted = f"{_plural(row.get('n'), 'held-out row')} in {_plural(row.get('groups'), 'group')}"
+    if "difference" not in row:
+        return _alone(row, headline, counted)
+    found, change = outcome(row), _change(row, headline)
+    opening = {"better": "Better", "worse": "Worse", "unproven": "No proof that it got better"}[found]
+    low, high = number(row["difference"].get("low")), number(row["difference"].get("high"))
+    if low is None or high is None:
+        told = "no interval can be given" + (f": {row['note']}" if row.get("note") else "")
+    else:
+        told = f"95 % interval {figure(low, signed=True)} to {figure(high, signed=True)}"
+        told += ", which includes zero" if found == "unproven" else ""
+    parts = [f"{opening}: {headline} {change} ({figure(row['difference'].get('mean'), signed=True)}; {told}), on {counted}."]
+    groups = row.get("groups")
+    if isinstance(groups, int) and groups < ENOUGH_GROUPS and low is not None:
+        parts.append("So few groups make the interval itself uncertain.")
+    return " ".join([*parts, *_against_baseline(row)])
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """Return "better", "worse" or "unproven" for a row of scores: whether the interval of the difference excludes zero, and where."""
+    difference = row.get("difference") or {}
+    low, high = number(difference.get("low")), number(difference.get("high"))
+    if low is None or high is None or low <= 0 <= high:
+        return "unproven"
+    return "better" if (low > 0) == bool(row.get("higher_is_better", True)) else "worse"
+
+
+def _change(row: Mapping[str, Any], headline: str) -> str:
+    """Return "rose from 0.2 to 0.6", or what else it did."""
+    before, after = number(row.get("base", {}).get("mean")), number(row.get("tuned", {}).get("mean"))
+    if before is None or after is None:
+        return f"is {figure(after)} beside {figure(before)} of the base"
+    if before == after:
+        return f"stayed at {figure(after)}"
+    hint = "" if row.get("higher_is_better", True) else " (lower is better)"
+    return f"{'rose' if after > before else 'fell'} from {figure(before)} to {figure(after)}{hint}"
+
+
+def _alone(row: Mapping[str, Any], headline: str, counted: str) -> str:
+    arm = next((row[name] for name in ARMS if name in row), {})
+    return f"Measured alone, with no base to compare: {headline} {figure(arm.get('mean'))} ({interval(arm)}), on {counted}."
+
+
+def _against_baseline(row: Mapping[str, Any]) -> list[str]:
+    """Return a sentence on the linear baseline: better, as good within the intervals, or behind; none where there is no baseline."""
+    baseline, tuned = row.get("baseline"), row.get("tuned", {})
+    theirs, ours = number((baseline or {}).get("mean")), number(tuned.get("mean"))
+    if baseline is None or theirs is None or ours is None:
+        return []
+    sign = 1 if row.get("higher_is_better", True) else -1
+    said = f"{figure(theirs)} ({interval(baseline)})"
+    if sign * theirs > sign * ours:
+        return [f"A linear baseline does better than the tuned model: {said}."]
+    if theirs == ours:
+        return [f"A linear baseline does as well: {said}."]
+    near, far = ("high", "low") if sign > 0 else ("low", "high")
+    reach, edge = number(baseline.get(near)), number(tuned.get(far))
+    if reach is None or edge is None or sign * reach >= sign * edge:
+        return [f"A linear baseline is not clearly behind: {said}; the intervals overlap."]
+    return [f"A linear baseline is behind: {said}."]
+
+
+# ------------------------------------------------------------------------------------------------------------------------ numbers
+
+
+def number(value: Any) -> float | None:
+    """Return a value as a finite number, None for anything else: None, "nan" as JSON holds it, text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def figure(value: Any, *, signed: bool = False) -> str:
+    """Return a figure with about three significant digits, never rounded to a zero that it is not; "–" where there is none."""
+    found = number(value)
+    if found is None:
+        return "–"
+    size = abs(found)
+    digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+    if size and round(size, digits) == 0:
+        return f"{found:{'+' if signed else ''}.1g}"
+    return f"{found:{'+' if signed else ''},.{digits}f}"
+
+
+def interval(estimate: Mapping[str, Any] | None, *, signed: bool = False, between: str = " to ") -> str:
+    """Return "0.582 to 0.722" for an estimate with an interval, "–" for one without; a minus sign is never beside another dash."""
+    low, high = number((estimate or {}).get("low")), number((estimate or {}).get("high"))
+    if low is None or high is None:
+        return "–"
+    return f"{figure(low, signed=signed)}{' to ' if signed or low < 0 else between}{figure(high, signed=signed)}"
+
+
+def _plural(count: Any, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}" if isinstance(count, int) else f"an unknown number of {noun}s"
+
+
+def duration(seconds: Any) -> str:
+    """Return seconds as people say them: 8.2 s, 3 min 20 s, 2 h 5 min; "–" for what is no number."""
+    found = number(seconds)
+    if found is None:
+        return "–"
+    if found < 60:
+        return f"{found:.1f} s"
+    minutes, rest = divmod(round(found), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def visible(text: Any) -> str:
+    """Return a text with characters that are not seen, or turn the direction of what follows, written out, such as \\u202e."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+
+
+# -------------------------------------------------------------------------------------------------------------------- the terminal
+
+
+def print_scores(report: Mapping[str, Any], console: Console) -> None:
+    """Print the score table of a report, the headline first, each figure over its interval, and the verdict below."""
+    from rich import box
+    from rich.table import Table
+
+    scores: Mapping[str, Mapping[str, Any]] = report.get("scores") or {}
+    ordered = headline_first(scores, report.get("headline"))
+    if ordered:
+        arms = [arm for arm in ARMS if any(arm in row for _, row in ordered)]
+        counts = {(row.get("n"), row.get("groups")) for _, row in ordered}
+        differs = any("difference" in row for _, row in ordered)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("score", overflow="fold")
+        places = arms[:2] + ["difference"] * differs + arms[2:] if "tuned" in arms else arms + ["difference"] * differs
+        for column in places:
+            table.add_column(column, justify="right")
+        if len(counts) > 1:
+            table.add_column("rows\ngroups", justify="right")
+        for name, row in ordered:
+            cells = [_difference_cell(row) if place == "difference" else _cell(row.get(place)) for place in places]
+            extra = [f"{row.get('n', '–')}\n{row.get('groups', '–')}"] if len(counts) > 1 else []
+            table.add_row(_plain(name + ("" if row.get("higher_is_better", True) else "\n(lower is better)")), *cells, *extra)
+        console.print(table)
+        first = ordered[0][1]
+        if len(counts) == 1:
+            console.print(
+                _plain(f"{_plural(first.get('n'), 'row')} in {_plural(first.get('groups'), 'group')}; 95 % intervals"), style="dim"
+            )
+        for note in dict.fromkeys(str(row["note"]) for _, row in ordered if row.get("note")):
+            console.print(_plain(f"note: {note}"), style="dim")
+    console.print(_plain(f"\n{report.get('verdict') or verdict(scores, report.get('headline'))}"), style="bold")
+
+
+def headline_first(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the scores as (name, row), the headline first, the others in their order."""
+    return sorted(scores.items(), key=lambda item: item[0] != headline)
+
+
+def _plain(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(visible(text))
+
+
+def _cell(estimate: Mapping[str, Any] | None) -> Text:
+    from rich.text import Text
+
+    return (
+        Text("–")
+        if not estimate
+        else Text(figure(estimate.get("mean"))).append(f"\n{interval(estimate, between='–')}", style="dim")
+    )
+
+
+def _difference_cell(row: Mapping[str, Any]) -> Text:
+    from rich.text import Text
+
+    if not (difference := row.get("difference")):
+        return Text("–")
+    found = outcome(row)
+    colour = {"better": "bold green", "worse": "bold red", "unproven": "yellow"}[found]
+    shown = Text(f"{figure(difference.get('mean'), signed=True)} {found}", style=colour)
+    return shown.append(f"\n{interval(difference, signed=True)}", style="not bold")
