@@ -28,10 +28,10 @@ def test_a_use_case_runs_from_init_to_an_answer(
 ) -> None:
     # Timing this machine takes two seconds each time, and is tested elsewhere.
     monkeypatch.setattr("burnish.prepare.measure_matmul", lambda *_, **__: 1e9)
-    made = cli("init", name, "job", "--json", folder=tmp_path)
+    made = cli("init", name, name, "--json", folder=tmp_path)
     assert made.code == 0, made.err
-    job, few = tmp_path / "job", [f"model={stub}", *FEW]
-    assert made.json["run_file"] == "job/run.toml" and (job / "README.md").is_file()
+    job, few = tmp_path / name, [f"model={stub}", *FEW]
+    assert made.json["run_file"] == f"{name}/run.toml" and (job / "README.md").is_file()
 
     checked = cli("check", "run.toml", f"model={stub}", "--json", folder=job)
     assert checked.code == 0, checked.err

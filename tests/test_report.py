@@ -495,7 +495,7 @@ def test_answers_are_marked(tmp_path: Path, expected: str, given: str, mark: str
         "examples": [{"prompt": "?", "expected": expected, "tuned": given}],
     }
     assert re.findall(r"[✓✗] \w+", page(runs.Run(tmp_path), report)) == [mark] * bool(mark)
-    free = report | {"scores": {"rouge_l": score(0, 1)}}
+    free = report | {"scores": {"rouge_l": score(0, 1), "exact_match": score(0, 1)}, "headline": "rouge_l"}
     assert "✗" not in page(runs.Run(tmp_path), free)
 
 
@@ -515,7 +515,7 @@ def test_any_numbers_can_be_drawn(values: list[float], positive: bool) -> None:
         for line in drawing.iter("polyline"):
             for pair in line.attrib["points"].split():
                 x, y = map(float, pair.split(","))
-                assert 0 <= x <= report_plot.WIDTH and 0 <= y <= 250
+                assert 0 <= x <= report_plot.WIDTH and 0 <= y <= 230
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.integers(2, 9))
@@ -580,6 +580,22 @@ def test_a_thinned_curve_keeps_its_spikes(length: int, place: int) -> None:
     kept = report_plot.thinned(points)
     assert (float(place % length), 99.0) in kept and len(kept) <= 620
     assert kept == sorted(kept) and set(kept) <= set(points)
+
+
+@pytest.mark.parametrize("text", [visible(text) for text in HOSTILE])
+def test_names_in_drawings_are_only_text(text: str) -> None:
+    """Every drawing with this name has the elements that it has with any other."""
+    drawings = [
+        [
+            report_plot.curves([report_plot.Curve(name, name, ((1, 2.0), (2, math.nan), (3, 1.0)))], title=name, mark=(2, name)),
+            report_plot.intervals([report_plot.Interval(name, name, 0.5, 0.4, 0.6)], title=name),
+            report_plot.bars([(name, 3)], title=name),
+        ]
+        for name in (text, "loss")
+    ]
+    elements, usual = ([[one.tag for one in ElementTree.fromstring(svg).iter()] for svg in svgs] for svgs in drawings)
+    assert elements == usual
+    assert set(ElementTree.fromstring(drawings[0][0]).attrib) == {"viewBox", "role", "aria-label"}
 
 
 def test_drawings_say_in_words_what_they_show() -> None:

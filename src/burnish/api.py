@@ -11,6 +11,7 @@ Enters: names, paths and options of a user. Leaves: plain values. Which rooms a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from burnish.config_schema import RunConfig, as_choice, as_data
 from burnish.data.dialog import Frame, as_task, known_labels
 from burnish.data.render import Renderer
 from burnish.data.split import group_keys
-from burnish.devices import choose_device
+from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import base_answers, measured
@@ -138,9 +139,12 @@ def tune(
 # ---------------------------------------------------------------------------------------------------------- load, generate, evaluate
 
 
-def load(name: str | Path, *, dtype: str = "auto", adapter: bool = True) -> Loaded:
-    """Return a model by run directory, folder, bundled name or hub id, ready to answer as it was taught."""
-    model = load_model(str(name), choose_device(dtype, moves_base=False), adapter=adapter)
+def load(name: str | Path, *, dtype: str = "auto", adapter: bool = True, device: Device | None = None) -> Loaded:
+    """Return a model by run directory, folder, bundled name or hub id, ready to answer as it was taught.
+
+    `device` is where and in which number formats; not given, it is chosen by `dtype`.
+    """
+    model = load_model(str(name), device or choose_device(dtype, moves_base=False), adapter=adapter)
     settings = model.found.settings
     frame = Frame(settings.get("system"), settings.get("prompt"), tuple(settings.get("choices", ())))
     limit = int(settings.get("max_length") or model.max_length)
@@ -202,7 +206,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return scores with intervals: of a tuned model beside its base, or of a model alone.
 
-    Without `data`, the held-out rows of a run directory are used. The result has the shape of report.json.
+    Without `data`, the held-out rows of a run directory are used, and without `scores` those of its run. The result has the shape of
+    report.json, and on the same rows the same figures.
     """
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
@@ -213,9 +218,9 @@ def evaluate(
     # What is wrong with the rows shows before weights are read.
     tasks = _held_out(folder) if data is None else []
     rows = read_rows(str(data), Path.cwd(), format=format, columns=columns) if data is not None else []
-    loaded = load(model)
+    loaded = load(model, device=_measured_on(folder) if is_run else None)
     tasks = (tasks or _tasks(loaded, rows))[:limit]
-    chosen = resolve_scores(list(scores) or applicable(tasks))
+    chosen = resolve_scores(list(scores) or (_own_scores(folder, tasks) if is_run else []) or applicable(tasks))
     longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
     asking = Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut"))
     say(f"Measuring {model} on {len(tasks)} rows")
@@ -229,6 +234,23 @@ def evaluate(
         "run": {"name": str(model), "model": loaded.model.found.base if loaded.model.found.adapter else str(model)},
         **measured(tasks, arms, chosen, seed=seed),
     }
+
+
+def _measured_on(folder: Path) -> Device | None:
+    """Return device and formats that a run had, so that a figure does not change with them; None where that device is not here."""
+    numbers = json.loads(runs.Run(folder).environment_json.read_text(encoding="utf-8"))["numbers"]
+    here = choose_device(moves_base=False)
+    before = replace(Device(**numbers), threads=here.threads)
+    if before.name != here.name:
+        return None
+    apply_device(before)
+    return before
+
+
+def _own_scores(folder: Path, tasks: Sequence[Task]) -> list[str]:
+    """Return the scores of a run that find something to compare with in these rows, in its order."""
+    names = config.load(runs.Run(folder).run_toml, registries=registries()).config.score
+    return [name for name, score in resolve_scores(names).items() if any(score.applies(task) for task in tasks)]
 
 
 def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[..., Any] | None:

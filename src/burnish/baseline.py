@@ -188,6 +188,8 @@ def _fit_and_predict(rows: Any, targets_BC: np.ndarray, asked: Any, several: boo
     with warnings.catch_warnings():
         # a hundred steps are enough for a baseline; what is left of the gradient then does not change a label
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # few rows of many labels are labels still, not a regression
+        warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)
         if not several:
             model = LogisticRegression(C=strength, max_iter=100, tol=3e-4).fit(rows, targets_BC.argmax(axis=1))
             given_BC[np.arange(len(given_BC)), model.predict(asked)] = True

@@ -29,6 +29,7 @@ ALL_OR_NOTHING = frozenset({"accuracy", "exact_match", "macro_f1"})
 """Scores by which an answer that is not the expected one is wrong, and not just worded otherwise."""
 
 _RECORDED = ("step", "steps", "loss", "learning_rate", "gradient_norm", "tokens", "tokens_per_second", "dev")
+_SMALL = {"width": 300.0, "height": 160.0}
 _SPACING = re.compile(r"[\s_]+|(?<=\w)-(?=\w)")
 
 
@@ -181,7 +182,7 @@ def _plots(metrics: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> l
     return [
         {"title": title, "small": is_small, "svg": Markup(svg)}
         for title, curve, marked, is_small in plots
-        if (svg := report_plot.curves([curve], title=visible(title), height=170 if is_small else 250, mark=marked))
+        if (svg := report_plot.curves([curve], title=visible(title), **(_SMALL if is_small else {}), mark=marked))
     ]
 
 
@@ -199,8 +200,8 @@ def _histogram(data: Mapping[str, Any]) -> Markup:
 
 
 def _examples(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the examples, each answer marked "right" or "wrong" where the scores know nothing between, else "right" or nothing."""
-    strict = bool(ALL_OR_NOTHING & set(report.get("scores") or {}))
+    """Return the examples, each answer marked "right" or "wrong" where the headline knows nothing between, else "right" or nothing."""
+    strict = report.get("headline") in ALL_OR_NOTHING
     told = []
     for example in report.get("examples") or []:
         expected = _compared(example.get("expected"))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
-WIDTH = 460.0
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 14.0, 14.0, 40.0
+WIDTH = 400.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 16.0, 40.0
 MOST_POINTS = 600
 """Longer curves are thinned to about this many points, which is more than a screen can tell apart."""
 MOST_DOTS = 120
@@ -67,8 +67,8 @@ def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     """
     largest = max(abs(low), abs(high))
     if not high - low > 1e-6 * largest + 1e-290:  # closer than labels can tell apart
-        middle = (low + high) / 2
-        low, high = middle - (largest or 1.0) / 2, middle + (largest or 1.0) / 2
+        middle, half = (low + high) / 2, (largest if largest > 1e-290 else 1.0) / 2
+        low, high = middle - half, middle + half
     rough = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough * 0.999), 10 * power)
@@ -147,8 +147,8 @@ def curves(
     drawn: Sequence[Curve],
     *,
     title: str,
-    unit: str = "",
-    height: float = 250.0,
+    width: float = WIDTH,
+    height: float = 230.0,
     mark: tuple[float, str] | None = None,
 ) -> str:
     """Return a plot of curves over steps with axes, ticks, tooltips and, if given, one marked step; empty where there is no point.
@@ -161,40 +161,40 @@ def curves(
         return ""
     values = [value for curve in drawn for _, value in curve.points]
     logarithmic = spans_decades(values)
-    across = scale((step for curve in drawn for step, _ in curve.points), LEFT, WIDTH - RIGHT)
+    across = scale((step for curve in drawn for step, _ in curve.points), LEFT, width - RIGHT, count=round(width / 75))
     # An axis of steps ends at the last step: a round number behind it would leave room for steps that were never made.
     last = max(step for curve in drawn for step, _ in curve.points)
     if last > across.low:
         ticks = tuple(tick for tick in across.ticks if tick <= last)
         across = Scale(across.low, last, across.start, across.end, ticks)
     up = scale(values, height - BOTTOM, TOP, logarithmic=logarithmic)
-    parts = [*_axes(across, up, height, "step", (f"{unit} " if unit else "") + ("(log scale)" if logarithmic else ""))]
+    parts = [*_axes(across, up, height, "step", "(log scale)" if logarithmic else "")]
     if mark is not None and across.low <= mark[0] <= across.high:
-        parts.append(_marked(across.at(mark[0]), mark[1], height))
+        parts.append(_marked(across.at(mark[0]), mark[1], height, width))
     for curve in drawn:
         parts += _curve(curve, across, up)
     ends = "; ".join(_in_words(curve) for curve in drawn)
-    return _svg(f"{title}: {ends}", height, parts)
+    return _svg(f"{title}: {ends}", height, parts, width=width)
 
 
 def _axes(across: Scale, up: Scale, height: float, x_name: str, y_name: str) -> Iterable[str]:
     bottom = height - BOTTOM
     for tick in up.ticks:
         y = up.at(tick)
-        yield f'<line class="grid" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<line class="grid" x1="{LEFT:g}" x2="{across.end:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="tick" x="{LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end">{escape(label(tick))}</text>'
     for tick in across.ticks:
         x = across.at(tick)
         yield f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:g}" y2="{bottom + 4:g}"/>'
         yield f'<text class="tick" x="{x:.1f}" y="{bottom + 17:g}" text-anchor="middle">{escape(label(tick))}</text>'
-    yield f'<line class="axis" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{bottom:g}" y2="{bottom:g}"/>'
-    yield f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{height - 6:g}" text-anchor="middle">{escape(x_name)}</text>'
+    yield f'<line class="axis" x1="{LEFT:g}" x2="{across.end:g}" y1="{bottom:g}" y2="{bottom:g}"/>'
+    yield f'<text class="tick" x="{(across.start + across.end) / 2:g}" y="{height - 6:g}" text-anchor="middle">{escape(x_name)}</text>'
     if y_name.strip():
         yield f'<text class="tick" x="{LEFT + 4:g}" y="{TOP - 4:g}">{escape(y_name.strip())}</text>'
 
 
-def _marked(x: float, words: str, height: float) -> str:
-    right = x > WIDTH * 0.6
+def _marked(x: float, words: str, height: float, width: float) -> str:
+    right = x > width * 0.6
     place, anchor = (x - 5, "end") if right else (x + 5, "start")
     return (
         f'<line class="mark-line" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP:g}" y2="{height - BOTTOM:g}"/>'
@@ -274,6 +274,6 @@ def bars(rows: Sequence[tuple[str, float]], *, title: str, width: float = WIDTH)
     return _svg(f"{title}: {words}", line * len(rows), parts, width=width)
 
 
-def _svg(words: str, height: float, parts: Iterable[str], *, width: float = WIDTH) -> str:
+def _svg(words: str, height: float, parts: Iterable[str], *, width: float) -> str:
     inside = "".join(parts)
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(words)}">{inside}</svg>'
