@@ -1,6 +1,6 @@
 """Make docs/results.md: every figure from a run of this machine, with the command that made it.
 
-    burnish data get banking77; burnish data get instruct_rasbt; burnish data get us_code_sample
+    burnish data get banking77    (likewise instruct_rasbt and us_code_sample, which need --from FOLDER)
     python benchmarks/results.py            runs what has no finished run yet, then writes the page
     python benchmarks/results.py --write    writes the page from the runs that are there
 

@@ -15,11 +15,18 @@ from typing import Any
 import pytest
 
 from burnish import __version__, api, runs
+from burnish.data.estimate import measure_matmul
 from burnish.listing import LISTS
-from cli_runs import cli, environment, write_labelled, write_rows, write_run
+from cli_runs import cli, environment, process, write_labelled, write_rows, write_run
 from stub import make_stub
 
 VERBS = ("init", "doctor", "check", "tune", "evaluate", "generate", "chat", "ls", "demo", "data get")
+
+
+@pytest.fixture(autouse=True)
+def quick_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timing this machine takes two seconds each time; one test does it."""
+    monkeypatch.setattr("burnish.prepare.measure_matmul", lambda *_, **__: 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,7 @@ def test_a_run_leaves_every_file_it_promises(place: Path) -> None:
 
 
 def test_tune_for_people_shows_progress_and_scores(place: Path, tmp_path: Path) -> None:
-    done = cli("tune", "run.toml", f"output={tmp_path / 'out'}", folder=place)
+    done = process("tune", "run.toml", f"output={tmp_path / 'out'}", folder=place)
     assert done.code == 0, done.err
     assert "exact_match" in done.out and "bits_per_byte" in done.out and "step" not in done.out.split("\n")[0]
     for word in ("step 6/6", "loss", "tokens/s", "left", "dev exact_match", "report.html"):
@@ -159,6 +166,10 @@ def test_check_prints_the_data_report(place: Path) -> None:
     assert done.json["rows"] == 40 and set(done.json["sides"]) == {"train", "dev", "test"}
     assert done.json["estimate"], "memory, steps and time"
     assert not (place / "elsewhere").exists()
+
+
+def test_check_for_people_measures_this_machine_and_names_the_next_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("burnish.prepare.measure_matmul", measure_matmul)
     people = cli("check", "run.toml", folder=place)
     assert people.code == 0 and "Nothing stands in the way. Next: burnish tune run.toml" in people.out
 

@@ -25,6 +25,12 @@ def shared_stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_stub(tmp_path_factory.mktemp("bad") / "stub")
 
 
+@pytest.fixture(autouse=True)
+def quick_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timing this machine takes two seconds each time."""
+    monkeypatch.setattr("burnish.prepare.measure_matmul", lambda *_, **__: 1e9)
+
+
 @pytest.fixture
 def place(shared_stub: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder with the stub and good rows; whatever fails in it may leave nothing behind."""

@@ -189,7 +189,7 @@ def parsed(html: str) -> Tags:
 def test_verdict_claims_what_the_interval_carries(base: float, tuned: float, half: float, higher: bool, opening: str) -> None:
     said = verdict({"accuracy": score(base, tuned, half=half, higher_is_better=higher)}, "accuracy")
     assert said.startswith(opening)
-    assert "368 held-out rows in 80 groups" in said
+    assert "368 rows in 80 groups" in said
     assert ("which includes zero" in said) == said.startswith("No proof")
 
 
@@ -238,7 +238,7 @@ def test_verdict_without_base_or_scores() -> None:
     alone = {"model": estimate(0.5, 0.4, 0.6), "n": 1, "groups": 1, "higher_is_better": True}
     assert (
         verdict({"f1": alone}, "f1")
-        == "Measured alone, with no base to compare: f1 0.500 (0.400 to 0.600), on 1 held-out row in 1 group."
+        == "Measured alone, with no base to compare: f1 0.500 (0.400 to 0.600), on 1 row in 1 group."
     )
     assert verdict({}, None) == "Nothing was measured."
 

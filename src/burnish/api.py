@@ -238,7 +238,10 @@ def evaluate(
 
 def _measured_on(folder: Path) -> Device | None:
     """Return device and formats that a run had, so that a figure does not change with them; None where that device is not here."""
-    numbers = json.loads(runs.Run(folder).environment_json.read_text(encoding="utf-8"))["numbers"]
+    file = runs.Run(folder).environment_json
+    if not file.is_file():
+        return None
+    numbers = json.loads(file.read_text(encoding="utf-8"))["numbers"]
     here = choose_device(moves_base=False)
     before = replace(Device(**numbers), threads=here.threads)
     if before.name != here.name:

@@ -334,6 +334,8 @@ def _outcome(call: Callable[[], Any], *, as_json: bool) -> int:
 
     try:
         result = call()
+        if result == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BurnishError as error:
         return _tell(error, as_json=as_json)

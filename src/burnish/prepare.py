@@ -20,7 +20,7 @@ from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
 from burnish.data.report import data_report
 from burnish.devices import cpu_bfloat16
-from burnish.errors import BurnishError, ConfigError, DataError, combined
+from burnish.errors import BurnishError, ConfigError, DataError, ModelError, combined
 from burnish.gather import Gathered, gather
 from burnish.models import Found, end_ids, find_model, longest_input, open_tokenizer, refuse_foreign_code
 from burnish.models.outline import Outline, outline
@@ -89,6 +89,8 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     notes: list[str] = list(resolved.notes)
     try:
         found, model_config, renderer, notes = _open(resolved)
+        if found.adapter is not None and technique.saves == "adapter":
+            raise ModelError(second_adapter(resolved.config.model))
     except BurnishError as error:
         problems.append(error)
     special = tuple(renderer.tokenizer.all_special_tokens) if renderer is not None else ()
@@ -193,6 +195,14 @@ def _open(resolved: Resolved) -> tuple[Found, Any, Renderer, list[str]]:
     frame = Frame(data.system, data.prompt)
     renderer = Renderer(tokenizer, limit, end_ids(tokenizer, model_config), frame, learn=data.learn)
     return found, model_config, renderer, [*resolved.notes, *notes]
+
+
+def second_adapter(model: str) -> str:
+    """Return why an adapter cannot be tuned on a model that is an adapter."""
+    return (
+        f"model = {model!r} is an adapter itself, and another adapter on top of it could not be saved with it. "
+        f'Set technique.name = "full" here (the first adapter is then merged), tune the first one with it, or begin with its base.'
+    )
 
 
 def _refuse_unreadable(gathered: Gathered, objective: Objective, name: str) -> None:

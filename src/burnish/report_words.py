@@ -36,7 +36,7 @@ def verdict(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> st
     if headline is None or headline not in scores:
         return "Nothing was measured."
     row = scores[headline]
-    counted = f"{_plural(row.get('n'), 'held-out row')} in {_plural(row.get('groups'), 'group')}"
+    counted = f"{_plural(row.get('n'), 'row')} in {_plural(row.get('groups'), 'group')}"
     if "difference" not in row:
         return _alone(row, headline, counted)
     found, change = outcome(row), _change(row, headline)

@@ -13,7 +13,8 @@ from pathlib import Path
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
 from burnish.errors import ConfigError, UsageError
-from burnish.prepare import Plan, prepare, registries
+from burnish.prepare import Plan, prepare, registries, second_adapter
+from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
 from burnish.tune_saving import model_digest
 
@@ -40,13 +41,22 @@ def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[
         raise ConfigError(
             f"model = {resolved.config.model!r}: this run file is tuned after {above[-1].name}, which would begin with it."
         )
-    before = replace_model(config.load(file, registries=registries()), tune_first=tune_first, above=above)
+    before = config.load(file, registries=registries())
+    if all(_saves_adapter(run) for run in (before, resolved)):
+        raise ConfigError(second_adapter(resolved.config.model))
+    before = replace_model(before, tune_first=tune_first, above=above)
     output = Path(before.config.output)
     finished = runs.is_finished(output)
     stale = _stale(before, output) if finished else []
     if not finished or stale:
         _tune_first(resolved, before, stale=stale, watch=tune_first)
     return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
+
+
+def _saves_adapter(resolved: Resolved) -> bool:
+    """Return whether a run leaves an adapter and not a whole model; unknown for a technique of the user's own."""
+    name = resolved.config.technique.name
+    return name in TECHNIQUES and TECHNIQUES[name].saves == "adapter"
 
 
 def _tune_first(resolved: Resolved, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:

@@ -22,7 +22,7 @@ from burnish import checkpoint, runs
 from cli_runs import cli, last_checkpoint, metrics, process, refused, result, start, write_rows, write_run
 from stub import make_stub
 
-STEPS, EVERY = 16, 2
+STEPS, EVERY = 12, 2
 RUN: dict[str, Any] = {
     "technique__name": "full",
     "train__steps": STEPS,

@@ -97,7 +97,7 @@ def case_file(place: Path, case: str = "lora with dropout, padded") -> Path:
 # --------------------------------------------------------------------------------------------------------------- stopped anywhere
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     case=st.sampled_from(list(CASES)),
     steps=st.lists(st.integers(1, STEPS), min_size=1, max_size=2, unique=True).map(sorted),
@@ -342,7 +342,7 @@ def test_a_run_under_a_constant_schedule_may_be_lengthened(place: Path, tmp_path
 
 def test_a_lengthened_run_keeps_the_intervals_it_began_with(place: Path, tmp_path: Path) -> None:
     """The interval of evaluations follows from the steps where nobody set it; a longer run is not refused for that."""
-    run = write_run(place, "./stub", name="constant.toml", train__steps=5, train__schedule="constant")
+    run = write_run(place, "./stub", name="constant.toml", train__steps=5, train__schedule="constant", evaluate__every=None)
     with pytest.raises(Stopped):
         api.tune(run, f"output={tmp_path / 'out'}", watch=at_step(3, sends(15)))
     done = cli("tune", run, f"output={tmp_path / 'out'}", "--resume", "train.steps=10")

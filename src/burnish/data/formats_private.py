@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError, DataError, suggestion
@@ -20,6 +22,8 @@ def private_function(name: str) -> Callable[..., Example | tuple[Example, ...]]:
     Importing runs the module's code. Raises ConfigError where the module cannot be imported or holds no such function.
     """
     module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # an installed command does not look in the current folder by itself
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -28,6 +32,8 @@ def private_function(name: str) -> Callable[..., Example | tuple[Example, ...]]:
         ) from error
     except Exception as error:
         raise ConfigError(f"data.format = {name!r}: importing it failed: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(here)
     function: Any = getattr(module, attribute, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value)]

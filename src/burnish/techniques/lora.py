@@ -5,6 +5,7 @@ Enters: a Hugging Face network. Leaves: a `PeftModel` around it in which only th
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from burnish.errors import ConfigError
@@ -56,7 +57,10 @@ def lora(
         use_rslora=rank_stabilised,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(network, config)  # pyright: ignore[reportReturnType]
+    with warnings.catch_warnings():
+        # PEFT asks transformers a question that is about to be renamed; that is between the two of them.
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated", category=FutureWarning)
+        return get_peft_model(network, config)  # pyright: ignore[reportReturnType]
 
 
 def linear_names(network: PreTrainedModel) -> list[str]:
