@@ -23,9 +23,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", list(USECASES))
-def test_a_use_case_runs_from_init_to_an_answer(
-    name: str, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_use_case_runs_from_init_to_an_answer(name: str, stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Timing this machine takes two seconds each time, and is tested elsewhere.
     monkeypatch.setattr("burnish.prepare.measure_matmul", lambda *_, **__: 1e9)
     made = cli("init", name, name, "--json", folder=tmp_path)

@@ -75,9 +75,13 @@ def without_common_ends(train: Sequence[str], test: Sequence[str]) -> tuple[list
     """
     if len(set(train)) == 1:
         return list(train), list(test)
-    # cut at the edge of a word, which else would lose its beginning in some rows
-    prefix = re.sub(r"\w+$", "", _common_start(train))
-    suffix = re.sub(r"^\w+", "", _common_start([text[len(prefix) :][::-1] for text in train])[::-1])
+    # cut at the edge of a word, which else would lose its beginning or end in some rows
+    prefix = _common_start(train)
+    if any(re.match(r"\w", text[len(prefix) :]) for text in train):
+        prefix = re.sub(r"\w+$", "", prefix)
+    suffix = _common_start([text[len(prefix) :][::-1] for text in train])[::-1]
+    if any(re.search(r"\w$", text.removesuffix(suffix)) for text in train):
+        suffix = re.sub(r"^\w+", "", suffix)
 
     def inner(text: str) -> str:
         return text.removeprefix(prefix).removesuffix(suffix)

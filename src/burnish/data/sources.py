@@ -206,7 +206,7 @@ def _must_exist(path: Path, source: str) -> None:
     if not hint and path.parent.is_dir():
         hint = suggestion(path.name, [entry.name for entry in path.parent.iterdir()])
     raise DataError(
-        f"{source}: no such file or folder (looked at {path}). Expected a path relative to the run file, hf:owner/name or public:NAME.{hint}"
+        f"{source}: no such file or folder (looked at {path}). Expected a path (in a run file: relative to that file), hf:owner/name or public:NAME.{hint}"
     )
 
 
