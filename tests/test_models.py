@@ -413,3 +413,11 @@ def test_weights_come_back_bit_for_bit(stub_folder: Path, tmp_path: Path, name: 
     stir(model, seed=2)
     restore_weights(model, tmp_path)
     assert all(torch.equal(value, before[key]) for key, value in model.network.state_dict().items())
+
+
+def test_rounded_products_do_not_mislead_the_probe(tmp_path: Path) -> None:
+    """Where float32 products are computed in bfloat16, packed and alone differ by rounding; that is no leak."""
+    torch.set_float32_matmul_precision("medium")
+    model = load_stub(tmp_path / "stub")
+    assert (model.documents, model.head) == ("positions", "separate")
+    assert torch.get_float32_matmul_precision() == "medium", "the probe leaves the precision as it was"

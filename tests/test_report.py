@@ -237,8 +237,7 @@ def test_verdict_without_base_or_scores() -> None:
     """`evaluate` of a model alone has one arm, a run without held-out rows none."""
     alone = {"model": estimate(0.5, 0.4, 0.6), "n": 1, "groups": 1, "higher_is_better": True}
     assert (
-        verdict({"f1": alone}, "f1")
-        == "Measured alone, with no base to compare: f1 0.500 (0.400 to 0.600), on 1 row in 1 group."
+        verdict({"f1": alone}, "f1") == "Measured alone, with no base to compare: f1 0.500 (0.400 to 0.600), on 1 row in 1 group."
     )
     assert verdict({}, None) == "Nothing was measured."
 

@@ -6,6 +6,8 @@ kept apart?) set, with a note where the plain path is taken; ModelError for a ne
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
@@ -28,7 +30,7 @@ def probe(model: Model) -> None:
 
     embedding: Any = model.plain().get_input_embeddings()
     ids_BT = torch.arange(1, 1 + FIRST + SECOND, device=model.device)[None] % embedding.weight.shape[0]
-    with torch.no_grad():
+    with torch.no_grad(), exact_products():
         whole_BTV = _logits(model, ids_BT)
         _refuse_foresight(model, ids_BT, whole_BTV)
         if not _head_runs_apart(model, ids_BT, whole_BTV):
@@ -37,6 +39,19 @@ def probe(model: Model) -> None:
                 "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
             )
         model.documents = _isolation(model, ids_BT)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Compute float32 products in float32 meanwhile: rounded ones differ by more than what the probe looks for."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
