@@ -66,7 +66,7 @@ def private_function(name: str, base: Path) -> Callable[..., Any]:
         for folder in folders:
             if folder in sys.path:
                 sys.path.remove(folder)
-    function = getattr(module, function_name, None)
+    function: Any = getattr(module, function_name, None)
     if not callable(getattr(function, "function", function)):  # an Objective or a Technique holds its function
         known = [key for key, item in vars(module).items() if callable(getattr(item, "function", item)) and not key.startswith("_")]
         raise ConfigError(f"{name!r}: {module_name} has no function {function_name!r}.{suggestion(function_name, known)}")
