@@ -247,12 +247,11 @@ def demo(
     """Run the whole job on the bundled model and sample rows."""
     from burnish import api
     from burnish.terminal import say, watch
+    from burnish.usecases import find
 
     say("The demo: a help desk's messages are sorted into 14 categories by the bundled model, before and after tuning.")
     _show_report(api.demo(output, watch=watch()), as_json=as_json)
-    say(
-        f'Try it: burnish generate {output} --prompt "My charger arrived with a crack in the housing"\nOpen:   {output}/report.html'
-    )
+    say(f'Try it: burnish generate {output} --prompt "{find("support").prompt}"\nOpen:   {output}/report.html')
 
 
 @data_app.command("get")

@@ -38,7 +38,7 @@ def support() -> UseCase:
                 "columns": {"text": "text", "label": "category", "group": "group"},
             },
             "technique": {"name": "full"},
-            "train": {"epochs": 4, "batch": 8, "learning_rate": 1e-3},
+            "train": {"epochs": 3, "batch": 8, "learning_rate": 1e-3},
             "evaluate": {"max_tokens": 12, "baseline": True},
         },
         notes={
