@@ -65,7 +65,7 @@ def section(name: str, folder: Path) -> str:
     lines += ["", report["verdict"], ""]
     lines.append(
         f"{run['steps']} steps, {run['tokens']:,} tokens, {run['seconds']:.0f} s of training ({run['tokens_per_second']:,.0f} tokens/s), "
-        f"technique {run['technique']}; {environment.get('cpu', environment.get('cpu_model', 'CPU'))}, {run['device']}; {run['finished']} UTC."
+        f"technique {run['technique']}; {environment['cpu']['model']}, {environment['cpu']['cores']} cores, {run['device']}; {run['finished']} UTC."
     )
     return "\n".join(lines) + "\n"
 
