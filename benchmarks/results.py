@@ -36,8 +36,9 @@ that share no group with the training rows; in brackets 95 % intervals by a pair
 `tiny` (6.0 M parameters) before tuning, "tuned" the same model after it, "linear" a logistic regression on TF-IDF features (for
 labels) or the answer of the nearest training row (for free text).
 
-The bundled model is small and was trained for minutes: read these tables as proof that the tool does and measures what it says, not
-as what a large model would reach. Where the linear baseline is as good or better, the report says so, and you should take it.
+The bundled model is small and was trained for about an hour: read these tables as proof that the tool does and measures what it
+says, not as what a large model would reach. The machine was doing other work beside these runs, so their seconds are upper bounds.
+Where the linear baseline is as good or better, the report says so, and you should take it.
 """
 
 
