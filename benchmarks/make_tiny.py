@@ -28,6 +28,8 @@ UNSEEN_TOPIC = re.compile(r"covid|sars-cov-2|coronavirus", re.IGNORECASE)
 VOCABULARY = 6144
 SIZES = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2}
 CONTEXT = 512
+LONGEST_QUESTION = 1500
+"""Characters of question and answer together; longer ones would not fit the context."""
 
 
 def rows(file: str) -> Iterator[dict[str, str]]:
@@ -61,7 +63,8 @@ def write_text(folder: Path) -> list[str]:
                 texts.append(record["text"])
     with (folder / "questions.jsonl").open("w", encoding="utf-8") as questions:
         for row in rows("exercises.jsonl.xz"):
-            if not held_out(f"{row['book']}/{row['module']}") and not UNSEEN_TOPIC.search(row["question"] + row["answer"]):
+            fits = len(row["question"] + row["answer"]) <= LONGEST_QUESTION
+            if fits and not held_out(f"{row['book']}/{row['module']}") and not UNSEEN_TOPIC.search(row["question"] + row["answer"]):
                 record = {"question": row["question"], "answer": row["answer"], "module": f"{row['book']}/{row['module']}"}
                 questions.write(json.dumps(record, ensure_ascii=False) + "\n")
     return texts
