@@ -219,6 +219,7 @@ def test_chat_reads_a_pipe(place: Path) -> None:
 
 
 def test_doctor_tells_what_a_bug_report_needs() -> None:
+    """Pain 24: an installation that broke tells what it is made of."""
     done = cli("doctor", "--json")
     assert done.code == 0
     assert {

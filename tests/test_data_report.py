@@ -218,6 +218,7 @@ def test_memory_agrees_with_the_published_figures_of_a_half_billion_model() -> N
 
 
 def test_an_estimate_has_ranges_and_says_what_it_assumes() -> None:
+    """Pain 18: nobody says before the start what a run will need."""
     found = estimate(**PLAN)
     assert found["memory"]["low"] == sum(found["memory"]["parts"].values()) < found["memory"]["expected"] < found["memory"]["high"]
     assert found["time"]["low"] < found["time"]["expected"] < found["time"]["high"]
