@@ -115,7 +115,7 @@ def figure(value: Any, *, signed: bool = False) -> str:
         return "–"
     size = abs(found)
     digits = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
-    if size and round(size, digits) == 0:
+    if 0 < size < 0.001:  # thousandths would show 0.0005 as its double, and less as nothing
         return f"{found:{'+' if signed else ''}.1g}"
     return f"{found:{'+' if signed else ''},.{digits}f}"
 
