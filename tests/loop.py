@@ -85,7 +85,7 @@ def run(
             model,
             chosen,
             tasks=tasks or {"main": TaskLoss(OBJECTIVES["sft"])},
-            optimizer=more.pop("optimizer", None) or make_optimizer(list(moving(model).values())),
+            optimizer=more.pop("optimizer", None) or make_optimizer(moving(model)),
             schedule=Schedule(rate, steps, kind="constant"),
             clip=clip,
             **more,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import config
-from burnish.config_schema import RunConfig, descriptions
+from burnish.config_schema import TABLES, RunConfig, descriptions
 from burnish.data.formats import FORMATS
 from burnish.data.public import PUBLIC
 from burnish.objectives import OBJECTIVES
@@ -92,6 +92,8 @@ def tree_paths(block: str) -> set[str]:
 def values_of(schema: dict[str, Any]) -> str:
     """Return in words what a field takes, from its JSON schema."""
     kinds = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    if "const" in kinds[0]:
+        return f'`"{kinds[0]["const"]}"`'
     if "enum" in kinds[0]:
         return ", ".join(f'`"{value}"`' for value in kinds[0]["enum"])
     bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
@@ -117,7 +119,7 @@ def fields_table() -> str:
     lines = ["| field | takes | default | meaning |", "|---|---|---|---|"]
     for name, meaning in descriptions().items():
         parent, _, key = name.rpartition(".")
-        model = type(getattr(RunConfig(), parent)).__name__ if parent else ""
+        model = TABLES[parent].__name__ if parent else ""
         found = (schema["$defs"][model] if parent else schema)["properties"][key]
         default = defaults[parent][key] if parent else defaults[key]
         shown = "required" if name == "data.source" else "not set" if default in (None, [], {}) else f"`{value_literal(default)}`"

@@ -240,7 +240,7 @@ def test_what_makes_the_result_of_a_first_run_stale(place: Path, tmp_path: Path)
     def told(**changes: Any) -> str:
         first_and_second(tmp_path, place, **{**start, **changes})
         try:
-            return replace_model(api.resolve(second), tune_first=None).config.model
+            return replace_model(api.resolve(second), tune_first=None).config.model.name or ""
         except ConfigError as error:
             return str(error)
 

@@ -75,6 +75,24 @@ def test_a_step_is_the_same_however_it_is_cut(
 
 
 @settings(max_examples=40, deadline=None)
+@given(lengths_of_units, st.integers(1, 20))
+def test_rows_padded_to_a_multiple_are_the_same_rows(lengths: list[list[int]], multiple: int) -> None:
+    units = as_units(lengths)
+    rounded = fixed(units, batch=len(units), tokens=100, multiple=multiple)(0)
+    assert readouts(rounded) == readouts(fixed(units, batch=len(units), tokens=100)(0))
+    for micro in rounded:
+        width, longest = micro.layout.input_ids_BT.shape[1], int(micro.at_N.max()) + 1
+        assert width % multiple == 0 and longest <= width
+
+
+def test_short_rows_are_not_padded_to_long_ones() -> None:
+    """Ten rows of 100 and ten of 20 in a budget that holds all of them: two passes, and no padding."""
+    units = as_units([[100]] * 10 + [[20]] * 10)
+    assert [[part.length for part in micro] for micro in cut_padded(units, 10_000)] == [[100] * 10 + [20] * 10]
+    assert [{part.length for part in micro} for micro in cut_padded(units, 2_000)] == [{100}, {20}]
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 4), st.integers(0, 2**63 - 1))
 def test_each_epoch_covers_each_example_once(size: int, batch: int, epochs: int, seed: int) -> None:
     batches = fixed(as_units([[3]] * size), batch=batch, seed=seed)

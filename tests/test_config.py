@@ -18,7 +18,17 @@ from burnish.errors import ConfigError
 from run_files import UNHURRIED, load, problems, run_toml
 
 FIELDS = [
-    "model",
+    "model.name",
+    "model.init",
+    "model.hidden",
+    "model.layers",
+    "model.heads",
+    "model.key_heads",
+    "model.feed_forward",
+    "model.context",
+    "model.rope_base",
+    "model.vocabulary",
+    "model.tokenizer",
     "output",
     "seed",
     "dtype",
@@ -49,9 +59,11 @@ FIELDS = [
     "train.learning_rate",
     "train.schedule",
     "train.warmup",
+    "train.optimizer",
     "train.weight_decay",
     "train.beta2",
     "train.clip",
+    "train.compile",
     "save.every",
     "save.keep",
     "evaluate.every",
@@ -207,7 +219,7 @@ def test_the_names_of_other_tools_lead_to_ours(name: str, ours: str) -> None:
         ('data.source = "x"\ndata.source_2 = "y"', (), "run.toml:2: data.source_2: unknown key. Did you mean 'source'?"),
         ('data = "x"', ("train=5",), "command line: train: a table expected, got 5"),
         ('data = "x"', ("train.steps=3", "train=5"), "command line: train: another override sets a key inside it"),
-        ('data = "x"\nmodel = ""', (), "run.toml:2: model: text that is not empty expected"),
+        ('data = "x"\nmodel = ""', (), "run.toml:2: model.name: text that is not empty expected"),
         (
             'data = "x"\nobjective.name = "dpo"\nobjective.beta = 0',
             (),
@@ -258,10 +270,13 @@ def test_any_values_give_a_run_or_a_clear_error(values: dict[str, Any]) -> None:
         assert "problem" in str(error) and "Traceback" not in str(error)
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMA_NAMES if name not in ("data.source", "output", "train.epochs")])
+FOLLOWS = ("data.source", "output", "train.epochs", "model.name", "model.init", "model.vocabulary")
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMA_NAMES if name not in FOLLOWS])
 def test_defaults_are_what_a_run_has(name: str) -> None:
     """The default that the schema shows is the one a run gets, unless it follows from others."""
-    run = load(None, values={"data": "x"})
+    run = load(None, values={"data": "x", **({"model": {"init": "llama"}} if name.startswith("model.") else {})})
     found: Any = run.config
     for part in name.split("."):
         found = getattr(found, part)

@@ -105,6 +105,8 @@ def test_an_override_needs_no_quotes(
         found = found[part] if isinstance(found, dict) else getattr(found, part)
     if name == "data.source":
         found = found[0].source
+    if name == "model":
+        found = found.name
     assert found == value and run.origins[name] == "you (command line)"
 
 

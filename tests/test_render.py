@@ -197,6 +197,36 @@ def test_tokens_and_mask_reassemble_the_template(name: str, template: str, examp
 
 
 @pytest.mark.parametrize("template", ["plain", "chatml", "marked", "headers", "reasoning"])
+@pytest.mark.parametrize("name", ["stub", "metaspace"])
+@settings(max_examples=25, deadline=None)
+@given(example=dialogs())
+def test_everything_is_each_token_of_the_whole_dialog(name: str, template: str, example: Dialog) -> None:
+    """One sequence, in which all that follows the first token is learned alike, and the same tokens as else where there is one."""
+    asked, usual = (renderer(name, template, learn=learn) for learn in ("everything", "all"))
+    try:
+        [sequence] = asked.sequences(example)
+    except DataError:
+        assert name == "metaspace"
+        return
+    assert np.array_equal(sequence.target_N, sequence.tokens_T[1:]) and np.all(sequence.weight_N == 1)
+    assert np.array_equal(sequence.at_N, np.arange(sequence.length - 1))
+    assert text_of(asked, sequence) == there_and_back(asked, template_text(asked, example))
+    others = usual.sequences(example)
+    assert len(others) > 1 or np.array_equal(others[0].tokens_T, sequence.tokens_T)
+
+
+def test_everything_leaves_no_weight_of_a_message_and_measures_answers_alone() -> None:
+    asked, usual = (renderer("stub", "chatml", learn=learn) for learn in ("everything", "all"))
+    example = dialog(("user", "when?"), message("assistant", "now", 0.0), ("user", "sure?"), ("assistant", "yes"))
+    [sequence] = asked.sequences(example)
+    assert np.all(sequence.weight_N == 1) and learned_text(asked, sequence).count("now") == 1
+    [measured], [expected] = (one.likelihood(one.task_of(example)) for one in (asked, usual))
+    assert np.array_equal(measured.at_N, expected.at_N) and learned_text(asked, measured).startswith("yes<|im_end|>")
+    [told] = asked.sequences(dialog(("user", "nobody answers")))
+    assert "nobody answers" in learned_text(asked, told), "a dialog without an answer is a text like any other"
+
+
+@pytest.mark.parametrize("template", ["plain", "chatml", "marked", "headers", "reasoning"])
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=25, deadline=None)
 @given(example=dialogs())

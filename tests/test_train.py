@@ -209,7 +209,7 @@ def test_steps_continue_where_they_are_told_to(model: Model) -> None:
         asked.append(step)
         return cut(eight_sequences(model), 200)
 
-    optimizer = make_optimizer(list(moving(model).values()))
+    optimizer = make_optimizer(moving(model))
     schedule = Schedule(1e-3, 6, 3)
     steps = list(train(model, batches, tasks={"main": SFT}, optimizer=optimizer, schedule=schedule, clip=1.0, first=4))
     assert asked == [4, 5] == [step.number for step in steps]
@@ -264,7 +264,7 @@ def test_pain_2_a_step_that_is_not_finite_is_never_applied(model: Model, kind: s
     """One clear error with the rows' file and line; weights and optimizer as they were before the step, bit for bit."""
     batches = cut(eight_sequences(model), 64)
     guilty = next(batch for batch in batches if 5 in {origin.line for origin in batch.origins})
-    optimizer = make_optimizer(list(moving(model).values()))
+    optimizer = make_optimizer(moving(model))
     run(model, batches, optimizer=optimizer)
     before = snapshot(model)
     moments = {number: state["exp_avg"].clone() for number, state in enumerate(optimizer.state.values())}

@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import burnish
-from burnish import config, runs
+from burnish import checkpoint, config, runs
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
-from burnish.config_schema import RunConfig, as_choice, as_data
+from burnish.config_schema import RunConfig, as_choice, as_data, as_model
 from burnish.data.dialog import Frame, as_task, known_labels
+from burnish.data.findings import joined
 from burnish.data.render import Renderer
+from burnish.data.seen import check_seen
 from burnish.data.split import group_keys
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
@@ -32,7 +35,8 @@ from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import base_answers, measured
 from burnish.gather import gather, read_rows
 from burnish.models import Model, find_model, load_model
-from burnish.prepare import Plan, prepare, registries
+from burnish.prepare import Plan, prepare, registries, seen_by
+from burnish.prepare_fresh import fresh_folder
 from burnish.sampling import Options
 from burnish.sampling import generate as sample
 from burnish.scores import applicable
@@ -86,7 +90,7 @@ def resolve(
         *tables, last = name.split(".")
         for table in tables:
             inner: Any = place.get(table, {})
-            place[table] = as_data(inner) if table == "data" else as_choice(inner)
+            place[table] = {"data": as_data, "model": as_model}.get(table, as_choice)(inner)
             place = place[table]
         place[last] = item
     path = None if isinstance(run, Mapping) else Path(run)
@@ -134,6 +138,22 @@ def tune(
             runs.check_usable(resolved.config.output)
         gather(resolved.config, resolved.base)
     return carry_out(replace_model(resolved, tune_first=watch), resume=resume, watch=watch)
+
+
+def pretrain(
+    run: str | Path | Mapping[str, Any], *overrides: str, resume: bool = False, watch: Watch | None = None, **values: Any
+) -> Path:
+    """Train a fresh model as a run says, and return its run directory: `tune`, for a run whose model is fresh and for no other.
+
+    Raises ConfigError where the run begins with a model that there is already.
+    """
+    model = resolve(run, *overrides, **values).config.model
+    if not model.is_fresh:
+        raise ConfigError(
+            f"model = {str(model)!r} has been trained before, and pretraining begins with random weights. To go on from it: burnish tune. "
+            f'To begin anew: init = "llama" in the table [model], without a name.'
+        )
+    return tune(run, *overrides, resume=resume, watch=watch, **values)
 
 
 # ---------------------------------------------------------------------------------------------------------- load, generate, evaluate
@@ -207,17 +227,18 @@ def evaluate(
     """Return scores with intervals: of a tuned model beside its base, or of a model alone.
 
     Without `data`, the held-out rows of a run directory are used, and without `scores` those of its run. The result has the shape of
-    report.json, and on the same rows the same figures.
+    report.json, and on the same rows the same figures. Rows that the model is known to have been trained on are refused.
     """
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
-    find_model(str(model))
+    seen = seen_by(find_model(str(model)))
     if data is None and not is_run:
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
     resolve_scores(scores)
     # What is wrong with the rows shows before weights are read.
     tasks = _held_out(folder) if data is None else []
     rows = read_rows(str(data), Path.cwd(), format=format, columns=columns) if data is not None else []
+    joined([check_seen(rows[:limit], seen, rows="given")]).raise_for_errors("These rows cannot be scored on")
     loaded = load(model, device=_measured_on(folder) if is_run else None)
     tasks = (tasks or _tasks(loaded, rows))[:limit]
     chosen = resolve_scores(list(scores) or (_own_scores(folder, tasks) if is_run else []) or applicable(tasks))
@@ -268,22 +289,43 @@ def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[..., Any] | No
     if not is_run:
         return None
     resolved = config.load(folder / "run.toml", registries=registries())
-    base = load_model(config.model_reference(resolved), loaded.model.target)
+    model = resolved.config.model
+    if model.is_fresh:
+        made = fresh_folder(model, loaded.model.tokenizer, seed=resolved.config.seed, beside=folder.parent)
+        base = load_model(str(made.resolve()), loaded.model.target)
+    else:
+        base = load_model(config.model_reference(resolved), loaded.model.target)
     return lambda tasks, chosen, asking: answer(base, loaded.renderer, tasks, chosen, asking)
 
 
 def _held_out(folder: Path) -> list[Task]:
     """Return the test rows of a run, read again from its data; DataError where they may no longer be the ones held out."""
-    plan: Plan = prepare(config.load(folder / "run.toml", registries=registries()))
+    resolved = config.load(folder / "run.toml", registries=registries())
+    # The folder may have been moved, and a fresh model is looked for beside it.
+    plan: Plan = prepare(config.with_value(resolved, "output", str(folder), origin="where it lies"))
     if changed := changed_sources(plan, folder):
         raise DataError(
             f"{', '.join(changed)} changed since {folder} was tuned: rows held out now may be rows it has learned. "
             f"Put the data back, or give rows it has not seen: --data FILE"
         )
+    if _tuned_on(folder) not in (None, plan.gathered.fingerprint):
+        raise DataError(
+            f"{folder}: its rows would be divided in another way now than when it was tuned, since more is known of what models were "
+            f"trained on: rows held out now may be rows it has learned. Tune it again, or give rows it has not seen: --data FILE"
+        )
     tasks = plan.tasks("test")
     if not tasks:
         raise DataError(f"{folder} held no rows out. Give some: --data FILE")
     return tasks
+
+
+def _tuned_on(folder: Path) -> str | None:
+    """Return the fingerprint of the data that a run was tuned on, by its newest checkpoint; None where no checkpoint tells."""
+    checkpoints = runs.Run(folder).checkpoints
+    for step in reversed(checkpoint.steps(checkpoints)):
+        with suppress(BurnishError):  # a damaged checkpoint does not keep the finished model from being measured
+            return checkpoint.facts(checkpoints / f"checkpoint-{step}").get("data")
+    return None
 
 
 def _tasks(loaded: Loaded, examples: list[Example]) -> list[Task]:
@@ -320,4 +362,17 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
 for verb in (tune, evaluate):
     setattr(burnish, verb.__name__, verb)
 
-__all__ = ["Loaded", "RunConfig", "Watch", "base_answers", "check", "demo", "evaluate", "generate", "load", "resolve", "tune"]
+__all__ = [
+    "Loaded",
+    "RunConfig",
+    "Watch",
+    "base_answers",
+    "check",
+    "demo",
+    "evaluate",
+    "generate",
+    "load",
+    "pretrain",
+    "resolve",
+    "tune",
+]

@@ -25,6 +25,8 @@ from burnish.errors import RunError
 if TYPE_CHECKING:
     import torch
 
+    from burnish.optim import Optimizer
+
 TENSORS = "state/tensors.safetensors"
 STATE = "state/state.json"
 
@@ -256,7 +258,7 @@ def restore_rng(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -
 
 
 def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, names: Mapping[str, torch.Tensor]
+    optimizer: Optimizer, names: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Return an optimizer's state as tensors `optimizer.<what>.<parameter>`, and its parameter groups as JSON.
 
@@ -281,7 +283,7 @@ def optimizer_tensors(
 
 
 def load_optimizer(
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     tensors: Mapping[str, torch.Tensor],
     names: Mapping[str, torch.Tensor],
     groups: Sequence[Mapping[str, Any]],

@@ -29,6 +29,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Public data sets: fetch one, or see what there is.")
 app.add_typer(data_app, name="data")
 
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=c]…")]
+Resume = Annotated[bool, typer.Option("--resume", help="go on from the last complete checkpoint")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON value on standard output, nothing else")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="at most this many rows")]
 Format = Annotated[str, typer.Option("--format", help="format of the rows; auto guesses it")]
@@ -93,11 +96,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def check(
-    run: Annotated[Path, typer.Argument(metavar="RUN.toml")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[a.b=c]…")] = None,
-    as_json: AsJson = False,
-) -> None:
+def check(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Find every problem in run file and data at once, before any weights are read, and show what would be learned."""
     from burnish import api
     from burnish.terminal import print_json
@@ -115,17 +114,21 @@ def check(
 
 
 @app.command()
-def tune(
-    run: Annotated[Path, typer.Argument(metavar="RUN.toml")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[a.b=c]…")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the last complete checkpoint")] = False,
-    as_json: AsJson = False,
-) -> None:
+def tune(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
     """Tune a model as a run file says, measure it beside its base, and write a report."""
     from burnish import api
     from burnish.terminal import watch
 
     _show_report(api.tune(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
+
+
+@app.command()
+def pretrain(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
+    """Train a model from random weights, its tokenizer learned from the same texts; the run file has [model] init = "llama"."""
+    from burnish import api
+    from burnish.terminal import watch
+
+    _show_report(api.pretrain(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
 
 
 @app.command()

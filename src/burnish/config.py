@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from burnish import config_checks, config_layers, config_options, config_problems, run_file
 from burnish.config_layers import CHOICES, EXCLUSIVE, Key, Merged, Problem, lookup
 from burnish.config_options import Registries
-from burnish.config_schema import Choice, RunConfig, descriptions
+from burnish.config_schema import Choice, ModelConfig, RunConfig, descriptions
 from burnish.errors import ConfigError, combined
 from burnish.run_file_write import comment, dotted, value_literal
 
@@ -177,8 +177,13 @@ def _signature(kind: str, name: str, *, registry: config_options.Registry, base:
 
 
 def _leaves(config: RunConfig) -> Iterator[tuple[Key, Any]]:
-    """Yield every value of a run; a source and a list are one value, column names are one each."""
+    """Yield every value of a run; a source and a list are one value, column names are one each.
+
+    A model that has a name is that name, without the sizes of a fresh one.
+    """
     tree = config.model_dump(mode="json", by_alias=True)
+    if not config.model.is_fresh:
+        tree["model"] = config.model.name
     for name, value in tree.items():
         if not isinstance(value, dict):
             yield (name,), value
@@ -194,7 +199,7 @@ def _leaves(config: RunConfig) -> Iterator[tuple[Key, Any]]:
 def _origins(config: RunConfig, merged: Merged) -> dict[str, str]:
     origins = {} if config.data.columns else {"data.columns": "default"}
     for key, _ in _leaves(config):
-        place = merged.places.get(key)
+        place = merged.places.get(("model", "name") if key == ("model",) else key)
         origins[dotted(key)] = "default" if place is None else place.origin
     return origins
 
@@ -205,7 +210,7 @@ def with_value(resolved: Resolved, name: str, value: Any, *, origin: str) -> Res
     Setting train.steps replaces train.epochs, and the other exclusive pairs likewise. Raises ConfigError where the value does not
     fit the field. The name is the program's, not the user's: an unknown one is an assertion.
     """
-    assert name in descriptions() or name.split(".")[0] in CHOICES, f"no field is called {name}"
+    assert name in (*descriptions(), "model") or name.split(".")[0] in CHOICES, f"no field is called {name}"
     changes = {name: value}
     for here, other in (order for pair in EXCLUSIVE for order in (pair, pair[::-1])):
         if here == name and value not in (None, 0):
@@ -233,8 +238,15 @@ def _changed(config: RunConfig, name: str, value: Any) -> RunConfig:
 
 
 def model_reference(resolved: Resolved) -> str:
-    """Return the model, as an absolute path where it is named relative to the run file (a .toml, or with a leading ./ or ../)."""
-    return config_layers.map_paths({"model": resolved.config.model}, lambda text: str((resolved.base / text).resolve()))["model"]
+    """Return the model's name, an absolute path where it is relative to the run file (a .toml, or with a leading ./ or ../).
+
+    Of a fresh model, that of the tokenizer it takes over. A run whose model has neither is not to be asked.
+    """
+    model = resolved.config.model
+    tree = {"model": {"name": model.tokenizer if model.is_fresh else model.name}}
+    name = config_layers.map_paths(tree, lambda text: str((resolved.base / text).resolve()))["model"]["name"]
+    assert isinstance(name, str), "a fresh model has no name"
+    return name
 
 
 # --------------------------------------------------------------------------------------------------------- writing and comparing
@@ -268,7 +280,7 @@ def _origin(resolved: Resolved, key: Key) -> str:
 def _with_paths(resolved: Resolved, change: Callable[[str], str]) -> RunConfig:
     tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include={"model", "data"}), change)
     data = resolved.config.data.model_validate_json(json.dumps(tree["data"]))
-    return resolved.config.model_copy(update={"model": tree["model"], "data": data})
+    return resolved.config.model_copy(update={"model": ModelConfig(**tree["model"]), "data": data})
 
 
 def _short(value: Any) -> Any:

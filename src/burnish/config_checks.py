@@ -13,8 +13,9 @@ from typing import Any
 from burnish.config_layers import CHOICES, EXCLUSIVE, Key, Merged, Place, Problem, lookup
 from burnish.config_options import Registries, check_name
 from burnish.config_problems import shown
-from burnish.config_schema import DEFAULT_EPOCHS, RunConfig
+from burnish.config_schema import DEFAULT_EPOCHS, DEFAULT_MODEL, DEFAULT_VOCABULARY, ModelConfig, RunConfig
 
+_SIZES = tuple(name for name in ModelConfig.model_fields if name not in ("name", "init"))
 _NEEDS_DEV = ("evaluate.every", "evaluate.limit", "evaluate.patience", "evaluate.best")
 
 Values = Mapping[str, Any]
@@ -37,7 +38,8 @@ def default_of(name: str) -> Any:
 def fill(merged: Merged, *, path: Path | None) -> None:
     """Fill in values that follow from others, in place: output folder, names of functions, 3 epochs, no share or best without rows.
 
-    A part with rows of its own takes no share of the others; without dev rows there is no best checkpoint to choose.
+    A part with rows of its own takes no share of the others; without dev rows there is no best checkpoint to choose. All of a fresh
+    model is to be learned, and a linear baseline says nothing of it.
     """
 
     def put(name: str, value: Any, origin: str) -> None:
@@ -52,12 +54,11 @@ def fill(merged: Merged, *, path: Path | None) -> None:
         above = key_of(name)[:-1]
         return lookup(merged.tree, key_of(name)) is None and isinstance(lookup(merged.tree, above) or {}, dict)
 
-    if free("output"):
-        put("output", default_output(path), "default")
-    for kind in CHOICES:
-        # Options may be given without the name of the function that is the default.
-        if free(f"{kind}.name"):
-            put(f"{kind}.name", default_of(f"{kind}.name"), "default")
+    # Options may be given without the name of the function that is the default.
+    names = [(f"{kind}.name", default_of(f"{kind}.name"), "default") for kind in CHOICES]
+    for name, value, origin in [("output", default_output(path), "default"), *_of_model(merged.tree), *names]:
+        if free(name):
+            put(name, value, origin)
     if free("train.epochs") and free("train.steps"):
         put("train.epochs", DEFAULT_EPOCHS, "default")
     for part in ("dev", "test"):
@@ -65,6 +66,15 @@ def fill(merged: Merged, *, path: Path | None) -> None:
             put(f"data.{part}_share", 0.0, f"data.{part}")
     if free("evaluate.best") and not _has_dev(_values(merged)):
         put("evaluate.best", False, "the data")
+
+
+def _of_model(tree: Any) -> list[tuple[str, Any, str]]:
+    """Return what follows from the model being fresh, or from there being none: names, values and where they come from."""
+    if lookup(tree, ("model", "init")) is None:
+        return [("model.name", DEFAULT_MODEL, "default")]
+    found: list[tuple[str, Any, str]] = [("technique.name", "full", "model.init"), ("evaluate.baseline", False, "model.init")]
+    learned = lookup(tree, ("model", "tokenizer")) is None
+    return [*found, ("model.vocabulary", DEFAULT_VOCABULARY, "default")] if learned else found
 
 
 def default_output(path: Path | None) -> str:
@@ -81,11 +91,13 @@ def _has_dev(values: Values) -> bool:
 
 
 def _values(merged: Merged) -> dict[str, Any]:
-    names = (*(name for pair in EXCLUSIVE for name in pair), *_NEEDS_DEV, "data.source", "score")
+    sizes = (f"model.{name}" for name in _SIZES)
+    names = (*(name for pair in EXCLUSIVE for name in pair), *sizes, *_NEEDS_DEV, "data.source", "score")
     found = {}
     for name in names:
         given = lookup(merged.tree, key_of(name))
-        found[name] = default_of(name) if given is None else given
+        # A model's name is filled in where it has one; a fresh model has none.
+        found[name] = default_of(name) if given is None and name != "model.name" else given
     return found
 
 
@@ -97,6 +109,10 @@ def between_fields(merged: Merged, wrong: Collection[Key]) -> list[Problem]:
         (("data.source",), _no_data),
         *((pair, _both(pair)) for pair in EXCLUSIVE),
         (("data.dev_share", "data.test_share"), _shares),
+        *(((f"model.{name}", "model.name"), _needs_init(merged, f"model.{name}")) for name in _SIZES),
+        (("model.hidden", "model.heads"), _head_size),
+        (("model.heads", "model.key_heads"), _shared_keys),
+        (("model.feed_forward",), _feed_forward),
         *(((name, "data.dev", "data.dev_share"), _needs_dev(name)) for name in _NEEDS_DEV),
         (("score",), _twice),
     )
@@ -144,6 +160,45 @@ def _shares(values: Values) -> tuple[str, str] | None:
         "data.test_share",
         f"data.dev_share {dev:g} and data.test_share {test:g} leave no rows to train on; their sum must be below 1",
     )
+
+
+def _needs_init(merged: Merged, name: str) -> Callable[[Values], tuple[str, str] | None]:
+    def check(values: Values) -> tuple[str, str] | None:
+        if values["model.init"] is not None or lookup(merged.tree, key_of(name)) is None:
+            return None
+        return name, 'belongs to a fresh model. Set model.init = "llama" to begin with random weights, or leave this out'
+
+    return check
+
+
+BLOCK = 32
+"""Widths are multiples of it: what processors and quantised formats divide rows into."""
+
+
+def _head_size(values: Values) -> tuple[str, str] | None:
+    hidden, heads = values["model.hidden"], values["model.heads"]
+    if values["model.init"] is None or (hidden % heads == 0 and (hidden // heads) % BLOCK == 0):
+        return None
+    near = max(BLOCK, round(hidden / heads / BLOCK) * BLOCK) * heads
+    return (
+        "model.hidden",
+        f"{hidden} features divided by {heads} heads (model.heads) must be a multiple of {BLOCK}; write {near}, or change the heads",
+    )
+
+
+def _shared_keys(values: Values) -> tuple[str, str] | None:
+    heads, key_heads = values["model.heads"], values["model.key_heads"]
+    if values["model.init"] is None or heads % key_heads == 0:
+        return None
+    fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
+    return "model.key_heads", f"{heads} heads (model.heads) cannot share {key_heads} evenly; write one of {fitting}"
+
+
+def _feed_forward(values: Values) -> tuple[str, str] | None:
+    width = values["model.feed_forward"]
+    if values["model.init"] is None or width % BLOCK == 0:
+        return None
+    return "model.feed_forward", f"{width} is no multiple of {BLOCK}; write {max(BLOCK, round(width / BLOCK) * BLOCK)}"
 
 
 def _needs_dev(name: str) -> Callable[[Values], tuple[str, str] | None]:

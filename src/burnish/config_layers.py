@@ -19,7 +19,13 @@ from burnish.run_file_write import dotted, value_literal
 Tree = dict[str, Any]
 Key = tuple[str | int, ...]
 
-EXCLUSIVE = (("train.steps", "train.epochs"), ("data.dev", "data.dev_share"), ("data.test", "data.test_share"))
+EXCLUSIVE = (
+    ("train.steps", "train.epochs"),
+    ("data.dev", "data.dev_share"),
+    ("data.test", "data.test_share"),
+    ("model.name", "model.init"),
+    ("model.vocabulary", "model.tokenizer"),
+)
 """Pairs that say the same thing in two ways: a higher layer that sets one replaces the other of a lower layer."""
 
 CHOICES = ("objective", "technique")
@@ -128,7 +134,7 @@ def command_layer(overrides: Sequence[run_file.Override], *, folder: Path | None
 
 def _long_form(item: run_file.Override) -> run_file.Override:
     """Return `data=rows.jsonl` as `data.source=rows.jsonl`, so that it stands beside `data.limit=100`; others unchanged."""
-    short: dict[tuple[str, ...], str] = {("data",): "source", **{(name,): "name" for name in CHOICES}}
+    short: dict[tuple[str, ...], str] = {("data",): "source", **{(name,): "name" for name in ("model", *CHOICES)}}
     if item.path not in short or isinstance(item.value, dict):
         return item
     return replace(item, path=(*item.path, short[item.path]))
@@ -183,6 +189,8 @@ def _not_plain(value: object) -> str:
 def canonical(layer: Layer) -> Layer:
     """Return the layer with every short form written out and its paths settled, so that layers can be merged key by key."""
     tree = dict(layer.tree)
+    if "model" in tree:
+        tree["model"] = config_schema.as_model(tree["model"])
     if "data" in tree:
         tree["data"] = config_schema.as_data(tree["data"])
         if isinstance(tree["data"], dict) and "source" in tree["data"]:
@@ -199,8 +207,8 @@ def canonical(layer: Layer) -> Layer:
 def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     """Return a canonical tree with each path that is relative to the run file changed.
 
-    These are the sources and own parts of the data, and a model given as a run file or with a leading `./` or `../`; a model like
-    `runs/base` is an earlier output and, as every output, relative to the current folder.
+    These are the sources and own parts of the data, and a model or tokenizer given as a run file or with a leading `./` or `../`; a
+    model like `runs/base` is an earlier output and, as every output, relative to the current folder.
     """
     tree = _copy(tree)
     data = tree.get("data")
@@ -213,10 +221,12 @@ def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
         if isinstance(holder, dict) and isinstance(holder.get(name), str) and _is_relative(holder[name]):
             holder[name] = change(holder[name])
     model = tree.get("model")
-    if isinstance(model, str) and is_model_file(model) and _is_relative(model):
-        changed = change(model)
-        # Without its leading point the changed path could read as the name of a model on the hub.
-        tree["model"] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
+    for name in ("name", "tokenizer"):
+        given = model.get(name) if isinstance(model, dict) else None
+        if isinstance(given, str) and is_model_file(given) and _is_relative(given):
+            changed = change(given)
+            # Without its leading point the changed path could read as the name of a model on the hub.
+            tree["model"][name] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
     return tree
 
 
@@ -297,7 +307,16 @@ def _inner_keys(value: Any, above: Key) -> Iterator[Key]:
 
 
 def _drop_replaced(merged: Merged, layer: Layer) -> None:
-    """Remove what the next layer makes meaningless: the other of an exclusive pair, and options of a function no longer chosen."""
+    """Remove what the next layer makes meaningless.
+
+    That is a fresh model where one is named, the other of an exclusive pair, and options of a function that is no longer chosen.
+    """
+    named, init = lookup(layer.tree, ("model", "name")), ("model", "init")
+    if named is not None and lookup(merged.tree, init) is not None:
+        merged.notes.append(
+            f"the fresh model of {merged.place(init).origin} is left out: the run begins with {value_literal(named)}"
+        )
+        remove(merged, ("model",))
     for pair in EXCLUSIVE:
         for here, other in (pair, pair[::-1]):
             key, other_key = tuple(here.split(".")), tuple(other.split("."))

@@ -12,6 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 DEFAULT_EPOCHS = 3
+DEFAULT_MODEL = "tiny"
+DEFAULT_VOCABULARY = 8192
+SMALLEST_VOCABULARY = 288
+"""32 special tokens and 256 bytes, as `models.fresh_tokenizer` has them."""
 NAME_WITH_SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 """`public:banking77`, `hf:owner/name`: a source that is no path. Two characters at least, so that a drive letter is a path."""
 
@@ -19,6 +23,11 @@ Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def as_model(value: object) -> object:
+    """Return the table that `model = "tiny"` stands for; a table unchanged."""
+    return {"name": value} if value is not None and not isinstance(value, Mapping | BaseModel) else value
 
 
 def as_data(value: object) -> object:
@@ -75,6 +84,41 @@ class Choice(Table):
         return dict(self.model_extra or {})
 
 
+class ModelConfig(Table):
+    """What a run begins with: a model that there is, by its name, or a fresh one of chosen sizes, whose weights are random."""
+
+    name: Text | None = None
+    """hub id, folder, run directory, tiny (bundled), or another run file (.toml) that is tuned first; not set: tiny, or what init says"""
+    init: Literal["llama"] | None = None
+    """begin with random weights in a network of this kind, of the sizes below, instead of with a model that there is"""
+    hidden: Annotated[int, Field(ge=32)] = 256
+    """features per token of a fresh model"""
+    layers: Count = 8
+    """layers of a fresh model"""
+    heads: Count = 4
+    """attention heads of a fresh model; model.hidden divided by them is a multiple of 32"""
+    key_heads: Count = 2
+    """heads of keys and values, each shared by as many attention heads"""
+    feed_forward: Annotated[int, Field(ge=32)] = 704
+    """features inside each layer's feed-forward part, a multiple of 32"""
+    context: Annotated[int, Field(ge=16)] = 2048
+    """tokens that a fresh model reads at most"""
+    rope_base: Annotated[float, Field(gt=1)] = 10000.0
+    """base of the rotary position encoding"""
+    vocabulary: Annotated[int, Field(ge=SMALLEST_VOCABULARY)] | None = None
+    """tokens of a tokenizer learned from the training texts; set this or model.tokenizer (neither: 8192)"""
+    tokenizer: Text | None = None
+    """take the tokenizer of this folder, run directory or hub id instead of learning one"""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has taught this model yet."""
+        return self.init is not None
+
+    def __str__(self) -> str:
+        return f"a fresh {self.init} network" if self.is_fresh else str(self.name)
+
+
 class SourceConfig(Table):
     """One source of rows among several."""
 
@@ -112,8 +156,8 @@ class DataConfig(Table):
     """template put around the input where an answer is generated, such as "Classify: {text}\""""
     system: str | None = None
     """system message put before every dialog that has none"""
-    learn: Literal["all", "last"] = "all"
-    """which turns of the assistant are learned"""
+    learn: Literal["all", "last", "everything"] = "all"
+    """which turns of the assistant are learned: all, or the last; everything: each token of a dialog alike, prompts too"""
     max_length: Count | None = None
     """tokens of the longest sequence; not set: what the model can read"""
     long_rows: Literal["drop", "cut", "fail"] = "drop"
@@ -158,12 +202,16 @@ class TrainConfig(Table):
     """how the learning rate goes on after the warm-up"""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
     """share of the steps over which the learning rate rises"""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: fewer steps for a network that is trained whole; embeddings and vectors stay with AdamW"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """decoupled weight decay of AdamW"""
+    """decoupled weight decay"""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     """decay of AdamW's second moment"""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """greatest norm of the gradient; 0: not clipped"""
+    compile: bool | None = None
+    """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
 
 
 class SaveConfig(Table):
@@ -208,8 +256,10 @@ class RunConfig(Table):
 
     model_config = ConfigDict(title="burnish run file")
 
-    model: Text = "tiny"
-    """hub id, folder, run directory, tiny (bundled), or another run file (.toml) that is tuned first"""
+    model: Annotated[ModelConfig, BeforeValidator(as_model, json_schema_input_type=str | ModelConfig)] = ModelConfig(
+        name=DEFAULT_MODEL
+    )
+    """what the run begins with"""
     output: Text = "runs/run"
     """folder of the results, relative to the current folder; not set: runs/ and the name of the run file or its folder"""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -239,6 +289,7 @@ class RunConfig(Table):
 
 
 TABLES: dict[str, type[Table]] = {
+    "model": ModelConfig,
     "data": DataConfig,
     "objective": Choice,
     "technique": Choice,

@@ -6,7 +6,9 @@ sums over. Imports nothing of ours but errors; torch is imported where used, so 
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -41,13 +43,20 @@ class Device:
     """Where tensors live and in which formats: chosen once before step 1, written to the run directory and kept on resume.
 
     `dtype` is what weights are stored in. `products` is what float32 matrix products are computed in: "bfloat16" rounds their
-    inputs, keeps float32 sums, and is several times faster where the hardware has it.
+    inputs, keeps float32 sums, and is several times faster where the hardware has it. `compiled`: the layers are compiled for
+    training, which begins with the time of compiling.
     """
 
     name: str
     dtype: Literal["float32", "bfloat16"]
     products: Literal["float32", "bfloat16"]
     threads: int
+    compiled: bool = False
+
+    @property
+    def autocast(self) -> bool:
+        """Whether activations are bfloat16 in training though the weights are float32: pays only where the casts are compiled in."""
+        return self.compiled and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""
@@ -56,7 +65,9 @@ class Device:
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
 
-def choose_device(dtype: str = "auto", *, moves_base: bool, threads: int = 0, device: str | None = None) -> Device:
+def choose_device(
+    dtype: str = "auto", *, moves_base: bool, threads: int = 0, device: str | None = None, compiled: bool = False
+) -> Device:
     """Return the device for a run, and switch torch to it.
 
     `moves_base`: the base weights themselves are trained. They then stay float32, because steps smaller than bfloat16's 3 digits
@@ -77,9 +88,20 @@ def choose_device(dtype: str = "auto", *, moves_base: bool, threads: int = 0, de
     if dtype == "auto" and fast:
         products = "bfloat16"
         stored = "float32" if moves_base else "bfloat16"
-    chosen = Device(name, stored, products, threads or torch.get_num_threads())
+    chosen = Device(name, stored, products, threads or torch.get_num_threads(), compiled)
     apply_device(chosen)
     return chosen
+
+
+def missing_compiler(device: str) -> str | None:
+    """Return what compiling lacks on this machine as a sentence with the remedy, None where it can be done."""
+    if device.startswith("cuda"):
+        found = importlib.util.find_spec("triton") is not None
+        return None if found else "Compiling for a GPU needs triton, which comes with torch's CUDA builds."
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"Compiling needs a C++ compiler, and {compiler!r} is not there: install g++, or name another with CXX=clang++."
+    return None
 
 
 def apply_device(device: Device) -> None:

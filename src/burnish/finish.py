@@ -107,7 +107,7 @@ def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str
     seconds = float(progress["seconds"])
     return {
         "name": settings.output,
-        "model": settings.model,
+        "model": str(settings.model),
         "technique": settings.technique.name,
         "objective": settings.objective.name,
         "steps": progress["step"],

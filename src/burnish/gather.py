@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from burnish import assets
 from burnish.config import RunConfig
 from burnish.data.check_fields import check_fields
 from burnish.data.checks import check_examples, check_overlap
@@ -22,8 +23,9 @@ from burnish.data.fields import fields
 from burnish.data.findings import Finding, Findings, joined
 from burnish.data.formats import examples as read_examples
 from burnish.data.mixture import mixture
+from burnish.data.seen import Seen, check_seen, load_seen
 from burnish.data.sources import read
-from burnish.data.split import group_keys, split
+from burnish.data.split import Split, group_keys, split
 from burnish.errors import BurnishError, DataError, combined
 from burnish.types import Example
 
@@ -68,8 +70,13 @@ class _Reading:
     facts: list[dict[str, Any]]
 
 
-def gather(config: RunConfig, base: Path, *, special_tokens: tuple[str, ...] = (), shown: int = 5) -> Gathered:
-    """Return the run's examples, divided and checked. Raises DataError with every problem of every source."""
+def gather(
+    config: RunConfig, base: Path, *, special_tokens: tuple[str, ...] = (), seen: Seen | None = None, shown: int = 5
+) -> Gathered:
+    """Return the run's examples, divided and checked. Raises DataError with every problem of every source.
+
+    What the model has `seen` is not held out; where the user's own dev or test rows are among it, that is a finding.
+    """
     data = config.data
     reading = _Reading([], [], [], [], [])
     for number, source in enumerate(data.sources):
@@ -84,12 +91,15 @@ def gather(config: RunConfig, base: Path, *, special_tokens: tuple[str, ...] = (
         raise combined(DataError, "The data cannot be read as it is", reading.problems)
     if data.limit is not None and data.limit < len(reading.examples):
         _limit(reading, data.limit, config.seed)
+    reserved = assets.reserved()
     divided = split(
         reading.examples,
         dev=0.0 if "dev" in own else data.dev_share,
         test=0.0 if "test" in own else data.test_share,
         seed=config.seed,
         near_duplicates=data.near_duplicates,
+        seen=seen,
+        reserved=load_seen(reserved) if reserved is not None else None,
     )
     examples = {side: own.get(side) or [reading.examples[row] for row in divided.side(side)] for side in SIDES}
     groups = {side: [divided.groups[row] for row in divided.side(side)] for side in SIDES}
@@ -100,6 +110,7 @@ def gather(config: RunConfig, base: Path, *, special_tokens: tuple[str, ...] = (
         reading.examples, own.get("test", ()), special_tokens=special_tokens, near_duplicates=data.near_duplicates, shown=shown
     )
     aside = [finding for rows in own.values() for finding in check_fields(rows, [tuple(fields(row)) for row in rows], shown=shown)]
+    aside += [check_seen(rows, seen, rows=f"data.{side}", shown=shown) for side, rows in own.items()]
     overlap = check_overlap(reading.examples, own["dev"], shown=shown) if "dev" in own else None
     return Gathered(
         examples=examples,
@@ -110,8 +121,14 @@ def gather(config: RunConfig, base: Path, *, special_tokens: tuple[str, ...] = (
         findings=joined([*reading.findings, checked, *aside, overlap]),
         sources=reading.facts,
         notes=list(divided.notes),
-        fingerprint=hashlib.sha256("\n".join(fact["sha256"] for fact in reading.facts).encode()).hexdigest(),
+        fingerprint=_fingerprint(reading, divided),
     )
+
+
+def _fingerprint(reading: _Reading, divided: Split) -> str:
+    """Return a sha256 of the content of all sources, and of which groups have their side given: another version may know of more."""
+    parts = [fact["sha256"] for fact in reading.facts] + [f"{side} {group}" for group, side in sorted(divided.given.items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _read(

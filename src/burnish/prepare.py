@@ -7,6 +7,7 @@ file, its data or its model's folder is found here, at once, before any weights 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,16 @@ from burnish.data.findings import joined
 from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
 from burnish.data.report import data_report
+from burnish.data.seen import Seen, load_seen
+from burnish.data.tokens import token_ids
 from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, DataError, ModelError, combined
 from burnish.gather import Gathered, gather
 from burnish.models import Found, end_ids, find_model, longest_input, open_tokenizer, refuse_foreign_code
+from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
+from burnish.prepare_fresh import fresh_model, special_tokens
 from burnish.scores import SCORES, applicable, resolve
 from burnish.techniques import TECHNIQUES
 from burnish.types import Objective, Sequence, Task, Technique, Text
@@ -85,25 +90,37 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     """
     objective, technique = _chosen(resolved)
     problems: list[BurnishError] = []
-    found = renderer = model_config = None
+    found = renderer = model_config = gathered = None
+    special: tuple[str, ...] = ()
     notes: list[str] = list(resolved.notes)
+    fresh = resolved.config.model.is_fresh
     try:
-        found, model_config, renderer, notes = _open(resolved)
-        if found.adapter is not None and technique.saves == "adapter":
-            raise ModelError(second_adapter(resolved.config.model))
+        if fresh:
+            special = special_tokens(resolved)
+        else:
+            found, model_config, renderer, notes = _open(resolved, find_model(model_reference(resolved)))
+            special = tuple(renderer.tokenizer.all_special_tokens)
+        if technique.saves == "adapter" and (fresh or (found is not None and found.adapter is not None)):
+            raise ModelError(no_base(str(resolved.config.model)) if fresh else second_adapter(str(resolved.config.model)))
     except BurnishError as error:
         problems.append(error)
-    special = tuple(renderer.tokenizer.all_special_tokens) if renderer is not None else ()
-    gathered = None
     try:
-        gathered = gather(resolved.config, resolved.base, special_tokens=special)
+        seen = seen_by(found) if found is not None else None
+        gathered = gather(resolved.config, resolved.base, special_tokens=special, seen=seen)
         _refuse_unreadable(gathered, objective, resolved.config.objective.name)
     except BurnishError as error:
         problems.append(error)
-    if problems or found is None or renderer is None or gathered is None:
+    if problems:
         if len(problems) == 1:
             raise problems[0]
         raise type(problems[0])("\n".join(str(problem) for problem in problems)) from problems[-1]
+    assert gathered is not None
+    if fresh:
+        # It learns its tokenizer from the rows, so it is made after them and before everything that reads a model.
+        place, made = fresh_model(resolved, gathered)
+        found, model_config, renderer, notes = _open(resolved, find_model(str(place.resolve())))
+        notes += made
+    assert found is not None and renderer is not None
     renderer = replace(renderer, frame=gathered.frame)
     return _plan(resolved, found, model_config, renderer, gathered, objective, technique, notes=notes, measure=measure)
 
@@ -181,11 +198,10 @@ def _chosen(resolved: Resolved) -> tuple[Objective, Technique]:
     return objective, technique
 
 
-def _open(resolved: Resolved) -> tuple[Found, Any, Renderer, list[str]]:
+def _open(resolved: Resolved, found: Found) -> tuple[Found, Any, Renderer, list[str]]:
     """Return where the model lies, its configuration and a renderer, without weights."""
     from burnish.data.dialog import Frame
 
-    found = find_model(model_reference(resolved))
     refuse_foreign_code(found)
     model_config, tokenizer, notes = open_tokenizer(found)
     data, longest = resolved.config.data, longest_input(model_config)
@@ -197,11 +213,24 @@ def _open(resolved: Resolved) -> tuple[Found, Any, Renderer, list[str]]:
     return found, model_config, renderer, [*resolved.notes, *notes]
 
 
+def seen_by(found: Found) -> Seen | None:
+    """Return the rows that a model is known to have been trained on, None where nothing is known."""
+    return load_seen(found.seen, model=found.name) if found.seen is not None else None
+
+
 def second_adapter(model: str) -> str:
     """Return why an adapter cannot be tuned on a model that is an adapter."""
     return (
         f"model = {model!r} is an adapter itself, and another adapter on top of it could not be saved with it. "
         f'Set technique.name = "full" here (the first adapter is then merged), tune the first one with it, or begin with its base.'
+    )
+
+
+def no_base(model: str) -> str:
+    """Return why an adapter cannot be tuned on a fresh model."""
+    return (
+        f"an adapter on {model} would change random weights a little and leave them random. "
+        f'Set technique.name = "full", or begin with a model that there is: model = "tiny".'
     )
 
 
@@ -235,8 +264,10 @@ def _fill(plan: Plan) -> Resolved:
     resolved = plan.resolved
     config = resolved.config
     if config.train.learning_rate is None:
-        rate = plan.technique.learning_rate
-        resolved = with_value(resolved, "train.learning_rate", rate, origin=f"the technique {config.technique.name}")
+        rate, origin = plan.technique.learning_rate, f"the technique {config.technique.name}"
+        if config.model.is_fresh:
+            rate, origin = first_learning_rate(config.model.hidden), "model.hidden"
+        resolved = with_value(resolved, "train.learning_rate", rate, origin=origin)
     if config.train.steps is None:
         order = plan.gathered.order(plan.kept, config.seed)
         rows = sum(len(order(epoch)) for epoch in range(config.train.epochs or 1))
@@ -264,6 +295,10 @@ def _fill(plan: Plan) -> Resolved:
 def _answer_tokens(plan: Plan) -> int:
     """Return a limit on answers that leaves the longest expected one a quarter more room."""
     longest = max(int(np.count_nonzero(sequence.weight_N)) for parts in plan.sequences for sequence in parts)
+    if plan.renderer.learn == "everything":
+        # Prompts are learned too, so what is learned is no measure of an answer and of the token that ends it.
+        answers = (text for task in plan.tasks("train") if task.text is None for text in task.expected.texts[:1])
+        longest = max((len(token_ids(plan.renderer.tokenizer, text)) for text in nlargest(32, answers, key=len)), default=0) + 1
     return int(min(LONGEST_ANSWER, max(16, 1.25 * longest), max(1, plan.renderer.max_length // 2)))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.devices import Ranks
 from burnish.errors import RunError
 from burnish.models import Model, forward
-from burnish.optim import Schedule
+from burnish.optim import Optimizer, Schedule
 from burnish.types import Batch, Loss, Objective
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def train(
     batches: Callable[[int], Sequence[Batch]],
     *,
     tasks: Mapping[str, TaskLoss],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     schedule: Schedule,
     clip: float,
     first: int = 0,

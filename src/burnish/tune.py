@@ -21,7 +21,7 @@ from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores, value
 from burnish.finish import conclude
-from burnish.models import adapt, load_model, restore_weights
+from burnish.models import Model, adapt, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
@@ -108,11 +108,17 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     _seed(settings.seed)
     model = load_model(plan.found.name, device)
     adapt(model, plan.technique, settings.technique.options)
-    parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    if device.compiled:
+        compile_layers(model.trunk())
     assert settings.train.steps is not None and settings.train.learning_rate is not None
     progress = Progress(warmup=round(settings.train.warmup * settings.train.steps))
     schedule = Schedule(settings.train.learning_rate, settings.train.steps, progress.warmup, settings.train.schedule)
-    optimizer = make_optimizer(parameters, weight_decay=settings.train.weight_decay, beta2=settings.train.beta2)
+    optimizer = make_optimizer(
+        {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad},
+        name=settings.train.optimizer,
+        weight_decay=settings.train.weight_decay,
+        beta2=settings.train.beta2,
+    )
     dev = plan.tasks("dev")[: settings.evaluate.limit]
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
@@ -168,6 +174,7 @@ def _loop(running: Running) -> None:
         device=running.model.device,
         rank=running.ranks.rank,
         ranks=running.ranks.size,
+        multiple=_multiple(running.model),
     )
     tasks = {"main": TaskLoss(plan.objective, settings.objective.options)}
     _evaluate(running)
@@ -196,6 +203,11 @@ def _loop(running: Running) -> None:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
         _stop_if_asked(running)
+
+
+def _multiple(model: Model) -> int:
+    """Return what the length of padded rows is a multiple of; never past the positions that a model has a table of."""
+    return 64 if model.target.compiled and model.max_length % 64 == 0 else 1
 
 
 def _log(running: Running, step: Step) -> None:

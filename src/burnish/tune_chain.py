@@ -24,7 +24,7 @@ FREE = {"output": None, "save.*": None, "log.*": None}
 
 def is_chain(resolved: Resolved) -> bool:
     """Return whether the model of a run is another run file."""
-    return resolved.config.model.endswith(".toml")
+    return (resolved.config.model.name or "").endswith(".toml")
 
 
 def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
@@ -39,11 +39,11 @@ def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[
     above = (*above, resolved.file.resolve()) if resolved.file is not None else above
     if file.resolve() in above:
         raise ConfigError(
-            f"model = {resolved.config.model!r}: this run file is tuned after {above[-1].name}, which would begin with it."
+            f"model = {resolved.config.model.name!r}: this run file is tuned after {above[-1].name}, which would begin with it."
         )
     before = config.load(file, registries=registries())
     if all(_saves_adapter(run) for run in (before, resolved)):
-        raise ConfigError(second_adapter(resolved.config.model))
+        raise ConfigError(second_adapter(str(resolved.config.model)))
     before = replace_model(before, tune_first=tune_first, above=above)
     output = Path(before.config.output)
     finished = runs.is_finished(output)
@@ -61,7 +61,7 @@ def _saves_adapter(resolved: Resolved) -> bool:
 
 def _tune_first(resolved: Resolved, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
     """Tune the run that another one begins with; a stale result is put aside, not deleted."""
-    output, name = Path(before.config.output), resolved.config.model
+    output, name = Path(before.config.output), resolved.config.model.name
     why = f"changed since {output} was made ({'; '.join(stale)})" if stale else f"is not tuned yet ({output})"
     if watch is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"model = {name!r}: that run {why}. Tune it first, by itself: burnish tune {before.file}")

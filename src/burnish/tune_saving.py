@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
-from burnish.devices import Device, Ranks, apply_device, choose_device
-from burnish.errors import UsageError
+from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
+from burnish.errors import ConfigError, UsageError
 from burnish.models import Found, fingerprint, restore_weights, save_model
 from burnish.prepare import Plan, registries
 from burnish.tune_state import Progress, Running
@@ -129,7 +129,7 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
         changes.append(f"the run file: its values are not those the run began with ({run.run_toml.name} is gone from its folder)")
     if not same_data:
         changes.append("the data: its content is not what the run began with")
-    if not same_model and not any(change.startswith("model:") for change in changes):
+    if not same_model and not any(change.startswith(("model:", "model.")) for change in changes):
         changes.append("the model: its weights are not those the run began with")
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
@@ -149,7 +149,9 @@ def _unplaced(resolved: Resolved) -> Any:
 def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     """Return the device and number formats: those the run began with when resumed, since they change numbers."""
     settings = plan.resolved.config
-    chosen = choose_device(settings.dtype, moves_base=plan.technique.saves == "model", threads=settings.threads)
+    moves_base = plan.technique.saves == "model"
+    chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
+    chosen = replace(chosen, compiled=_compiled(plan, chosen))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -160,6 +162,24 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
         apply_device(before)
         return before
     return chosen
+
+
+LONG_RUN = 3_000_000
+"""Tokens from which compiling pays: on two cores it takes some 30 s, and saves about a third of the time of every step."""
+
+
+def _compiled(plan: Plan, device: Device) -> bool:
+    """Return whether the layers are compiled: as the run says, else by what is to be done; ConfigError where it cannot be."""
+    wanted, lacking = plan.resolved.config.train.compile, missing_compiler(device.name)
+    if wanted and lacking:
+        raise ConfigError(f"train.compile = true: {lacking}")
+    if wanted is not None:
+        return wanted
+    train = plan.resolved.config.train
+    mean = sum(sequence.length for parts in plan.sequences for sequence in parts) / len(plan.sequences)
+    long = mean * train.batch * (train.steps or 1) >= LONG_RUN
+    # Only what was measured: a whole model on a processor with fast bfloat16 products.
+    return long and lacking is None and device.name == "cpu" and device.products == "bfloat16" and plan.technique.saves == "model"
 
 
 def resume(running: Running, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from burnish import runs
 from burnish.devices import Ranks
 from burnish.models import Model
-from burnish.optim import Schedule
+from burnish.optim import Optimizer, Schedule
 from burnish.prepare import Plan
 from burnish.signals import Stop
 from burnish.types import Task
@@ -52,7 +52,7 @@ class Running:
     plan: Plan
     run: runs.Run
     model: Model
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     schedule: Schedule
     ranks: Ranks
     stop: Stop

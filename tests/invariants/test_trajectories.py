@@ -107,7 +107,7 @@ def test_pain_16_stopped_and_taken_up_again_is_uninterrupted(technique: str, fol
 
     first = fresh(folder, technique)
     names = {name: parameter for name, parameter in first.network.named_parameters() if parameter.requires_grad}
-    optimizer = make_optimizer(list(names.values()))
+    optimizer = make_optimizer(names)
     begun = run(first, batches(first, tokens=10**9), steps=5, rate=5e-3, optimizer=optimizer)
     tensors, groups = checkpoint.optimizer_tensors(optimizer, names)
     save_model(first, tmp_path)
@@ -115,7 +115,7 @@ def test_pain_16_stopped_and_taken_up_again_is_uninterrupted(technique: str, fol
     second = fresh(folder, technique)
     restore_weights(second, tmp_path)
     names = {name: parameter for name, parameter in second.network.named_parameters() if parameter.requires_grad}
-    taken_up = make_optimizer(list(names.values()))
+    taken_up = make_optimizer(names)
     checkpoint.load_optimizer(taken_up, tensors, names, groups)
     rest = run(second, batches(second, tokens=10**9), steps=STEPS, rate=5e-3, optimizer=taken_up, first=5)
     assert [step.losses for step in (*begun, *rest)] == [step.losses for step in walk(technique, REFERENCE)]

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 
+ALIKE = 0.75
+"""Length of a row, as a share of the longest of a micro-batch, below which padding costs more than another pass."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedBatches:
     """Batches of a fixed data set.
@@ -36,6 +40,8 @@ class FixedBatches:
     device: Any
     rank: int = 0
     ranks: int = 1
+    multiple: int = 1
+    """Padded rows are as long as a multiple of this: compiled layers and matrix units are quicker with few shapes, and even ones."""
 
     def steps_in(self, epochs: int) -> int:
         """Return the number of steps that hold `epochs` epochs, the last one perhaps running over."""
@@ -57,7 +63,8 @@ class FixedBatches:
         units = [unit for number in self.chosen(step) for unit in units_of(self.examples[number])]
         cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
         return [
-            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device) for micro in cut[self.rank :: self.ranks]
+            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device, multiple=self.multiple)
+            for micro in cut[self.rank :: self.ranks]
         ]
 
 
@@ -90,7 +97,10 @@ def cut_padded(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequen
     longest = 0
     units = _divided(units, lambda unit: len(unit) * _longest(unit) <= tokens)
     for unit in sorted(units, key=_longest, reverse=True):
-        if micro_batches and (len(micro_batches[-1]) + len(unit)) * longest <= tokens:
+        room = bool(micro_batches) and (len(micro_batches[-1]) + len(unit)) * longest <= tokens
+        # A row that would be padded much goes on to a micro-batch of shorter ones, once this one is worth a pass by itself.
+        alike = bool(micro_batches) and (_longest(unit) >= ALIKE * longest or len(micro_batches[-1]) * longest < tokens / 4)
+        if room and alike:
             micro_batches[-1] += unit
         else:
             micro_batches.append(list(unit))
@@ -132,12 +142,15 @@ def _total(unit: list[Sequence]) -> int:
     return sum(sequence.length for sequence in unit)
 
 
-def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any) -> Batch:
-    """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row."""
+def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any, multiple: int = 1) -> Batch:
+    """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row.
+
+    Padded rows get a length that `multiple` divides; a packed row is as long as it is.
+    """
     import torch
 
     assert len({sequence.task for sequence in sequences}) == 1, "a micro-batch holds one task"
-    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device)
+    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device, multiple=multiple)
     names = sequences[0].streams.keys()
 
     def joined(parts: list[np.ndarray], kind: torch.dtype) -> torch.Tensor:
@@ -158,11 +171,11 @@ def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: An
     )
 
 
-def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any) -> Layout:
+def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any, *, multiple: int = 1) -> Layout:
     """Return each sequence as a row, padded on the right."""
     import torch
 
-    longest = max(sequence.length for sequence in sequences)
+    longest = -(-max(sequence.length for sequence in sequences) // multiple) * multiple
     ids_BT = np.full((len(sequences), longest), pad_id, dtype=np.int64)
     for row, sequence in enumerate(sequences):
         ids_BT[row, : sequence.length] = sequence.tokens_T

@@ -52,6 +52,8 @@ def near(examples: ListOf[Example], *, threshold: float = 0.85) -> Clusters:
         for other in members[1:]:
             roots.join(members[0], other)
     index = _Index(threshold)
+    if threshold == 1:  # equal texts are found by their equality alone
+        return roots.clusters()
     for (text, seen), members in rows.items():
         row, place = index.row(text, seen), members[0]
         # A row already in the same cluster need not be looked at: the cluster is a chain in any case.
@@ -68,12 +70,14 @@ def between(first: ListOf[Example], second: ListOf[Example], *, threshold: float
     threshold outside (0, 1].
     """
     index, known = _Index(threshold), _unique(first)
-    for (text, seen), members in known.items():
+    for (text, seen), members in known.items() if threshold < 1 else ():
         index.add(index.row(text, seen), members[0])
     pairs: list[tuple[int, int, float]] = []
     for (text, seen), members in _unique(second).items():
         if (text, seen) in known:
             best = (known[text, seen][0], 1.0)
+        elif threshold == 1:
+            continue
         else:
             # Two different texts can have the same set of 5-grams; only equal texts are called 1.
             found = index.similar(index.row(text, seen))
@@ -175,8 +179,6 @@ class _Index:
 
     def similar(self, row: _Row, *, skip: Callable[[int], bool] = lambda place: False) -> list[tuple[int, float]]:
         """Return (place, similarity) of the remembered rows at or above the threshold; `skip(place)` is asked before each look."""
-        if self._threshold == 1:  # equal texts are found by their equality alone
-            return []
         found = []
         for number in self._candidates(row):
             other, place = self._rows[number], self._places[number]

@@ -28,7 +28,7 @@ class Renderer:
     max_length: int
     end_ids: tuple[int, ...]
     frame: Frame
-    learn: Literal["all", "last"] = "all"
+    learn: Literal["all", "last", "everything"] = "all"
     task: str = "main"
 
     def start_id(self) -> int:
@@ -36,7 +36,7 @@ class Renderer:
         return int(self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id)
 
     def sequences(self, example: Example) -> list[Sequence]:
-        """Return what is learned from one example: windows of a text, or a dialog with the assistant's turns as read-outs.
+        """Return what is learned from one example: windows of a text, or a dialog with the assistant's turns, or all, as read-outs.
 
         A text longer than `max_length` is cut into windows that overlap by one token, so that each token is predicted once. A long
         dialog is returned at its full length: dropping or cutting it is the run's policy (`within`).
@@ -44,7 +44,7 @@ class Renderer:
         meaning = as_dialog(example, self.frame)
         if isinstance(meaning, Text):
             return self.windows(meaning.text, meaning.origin, end=True)
-        return self._dialog(meaning)
+        return self._dialog(meaning, everything=self.learn == "everything")
 
     def task_of(self, example: Example) -> Task:
         """Return what is asked of a model for this example, and what is expected."""
@@ -101,13 +101,28 @@ class Renderer:
                 kept.append(_cut(sequence, self.max_length))
         return [sequence for sequence in kept if sequence.weight_N.any()]
 
-    def _dialog(self, dialog: Dialog) -> list[Sequence]:
-        """Return a dialog as one sequence, or as one per learned turn where its turns cannot share one."""
+    def _dialog(self, dialog: Dialog, *, everything: bool = False) -> list[Sequence]:
+        """Return a dialog as one sequence, or as one per learned turn where its turns cannot share one.
+
+        `everything` makes each token after the first a read-out, whoever speaks.
+        """
         try:
             rendered = render_dialog(self.tokenizer, dialog, turn_weights(dialog.messages, self.learn))
+            if everything:
+                return [self._whole(rendered[-1], dialog.origin)]
             return [sequence for whole in rendered for sequence in self._tokenized(whole, dialog.origin)]
         except DataError as error:
             raise DataError(f"{dialog.origin}: {error}") from error
+
+    def _whole(self, rendered: Rendered, origin: Origin) -> Sequence:
+        """Return a rendering with a read-out before each token but the first."""
+        tokens = tokenize_segments(self.tokenizer, rendered.segments, self.end_ids)
+        ids = token_ids(self.tokenizer, rendered.text) if tokens is None else tokens.ids
+        tokens_T = np.asarray(ids, dtype=np.int32)
+        at_N = np.arange(len(tokens_T) - 1, dtype=np.int32)
+        ones_N = np.ones(len(at_N), dtype=np.float32)
+        size = len(rendered.text.encode("utf-8"))
+        return Sequence(tokens_T, at_N, tokens_T[1:], ones_N, origin, task=self.task, text_bytes=size)
 
     def _tokenized(self, rendered: Rendered, origin: Origin) -> list[Sequence]:
         """Return the tokens of a rendering, a read-out before each token of its learned segments and their end of turn."""
@@ -121,13 +136,13 @@ class Renderer:
         return [Sequence(tokens_T, at_N, target_N, weight_N, origin, task=self.task, text_bytes=tokens.text_bytes)]
 
 
-def turn_weights(messages: Iterable[Message], learn: Literal["all", "last"]) -> list[float]:
+def turn_weights(messages: Iterable[Message], learn: Literal["all", "last", "everything"]) -> list[float]:
     """Return how strongly each message is learned: assistant turns by their own weight, else 1 (all of them, or only the last)."""
     turns = list(messages)
     last = max((number for number, message in enumerate(turns) if message.role == "assistant"), default=-1)
     weights = []
     for number, message in enumerate(turns):
-        chosen = 1.0 if learn == "all" or number == last else 0.0
+        chosen = 0.0 if learn == "last" and number != last else 1.0
         own = message.weight if message.weight is not None else chosen
         weights.append(own if message.role == "assistant" else 0.0)
     return weights

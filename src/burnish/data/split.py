@@ -5,6 +5,9 @@ and rows that ask the same are never divided, because a model that learned one o
 
 Where a group goes depends on its own content and the seed alone: neither the order of the rows nor other rows matter, so a data set
 can grow without its old rows changing sides. The price is that shares are met on average and not exactly.
+
+Two kinds of rows have their side given: what the model was trained on stays with the training rows, and rows that every bundled model
+was kept away from are held out, the same ones by every run. All other groups go by their hash.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from itertools import pairwise
 
 from burnish.data.duplicates import Roots, between, near
 from burnish.data.fields import annotation, input_text, key_text, pictures
+from burnish.data.seen import Seen
 from burnish.errors import ConfigError, DataError, combined
 from burnish.types import Dialog, Example, Labelled, Origin
 
@@ -35,7 +39,8 @@ class Split:
     """Indices of the rows on each side, ascending, and the group of every row.
 
     `moved` names groups that did not stay where their hash put them (group, from, to); `missing_labels` the labels that rows have
-    but that a side lacks; `notes` are sentences for the data report.
+    but that a side lacks; `notes` are sentences for the data report; `given` is the side of groups that did not go by their hash
+    because the model was trained on them, or because they are reserved.
     """
 
     train: tuple[int, ...]
@@ -45,6 +50,7 @@ class Split:
     moved: tuple[tuple[str, str, str], ...]
     missing_labels: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    given: Mapping[str, str]
 
     def side(self, name: str) -> tuple[int, ...]:
         """Return the indices of 'train', 'dev' or 'test'."""
@@ -61,13 +67,23 @@ class Overlap:
     """What is asked is the same, the answer is another."""
 
 
-def split(examples: ListOf[Example], *, dev: float, test: float, seed: int, near_duplicates: bool = True) -> Split:
+def split(
+    examples: ListOf[Example],
+    *,
+    dev: float,
+    test: float,
+    seed: int,
+    near_duplicates: bool = True,
+    seen: Seen | None = None,
+    reserved: Seen | None = None,
+) -> Split:
     """Return the rows divided by group into train, dev and test.
 
     `dev` and `test` are shares of the groups, each at least 0 and together below 1. No side that was asked for is empty: where the
     hash leaves one so, the group nearest to it moves; a group of more than half of all rows goes to train. `near_duplicates=False`
-    keeps only equal rows, equal inputs and given groups together. Raises ConfigError for impossible shares, DataError where there are
-    fewer groups than sides.
+    keeps only equal rows, equal inputs and given groups together. Groups with a row that `seen` knows are learned from, so that the
+    shares are those of the others; groups with one that `reserved` knows are tested on. Raises ConfigError for impossible shares,
+    DataError where there are fewer groups than sides, or too few that were not seen.
     """
     _check_shares(dev, test)
     keys = group_keys(examples, near_duplicates=near_duplicates)
@@ -76,12 +92,32 @@ def split(examples: ListOf[Example], *, dev: float, test: float, seed: int, near
     if len(rows) < len(asked):
         raise DataError(_too_few(len(examples), len(rows), asked, keys, examples))
     place = {key: _unit(seed, key) for key in rows}
-    sides = {key: "test" if at < test else "dev" if at < test + dev else "train" for key, at in place.items()}
-    moved = _settled(sides, place, rows, asked)
+    known = [row for row, example in enumerate(examples) if len(asked) > 1 and seen is not None and seen.knows(example)]
+    aside = [row for row, example in enumerate(examples) if test > 0 and reserved is not None and reserved.knows(example)]
+    given = _given(place, {keys[row] for row in known}, {keys[row] for row in aside}, dev=dev, test=test)
+    if seen is not None and known and len(rows) - len({keys[row] for row in known}) < len(asked) - 1:
+        raise DataError(_all_seen(len(examples), len(known), seen, asked[1:], examples[known[0]]))
+    sides = {key: "test" if at < test else "dev" if at < test + dev else "train" for key, at in place.items()} | given
+    moved = _settled(sides, place, rows, asked, given)
     indices = {side: tuple(i for i, key in enumerate(keys) if sides[key] == side) for side in SIDES}
     missing = _missing_labels(examples, {side: indices[side] for side in asked})
     notes = _notes(examples, indices, rows, moved, missing, shares={"dev": dev, "test": test}, sides=sides)
-    return Split(indices["train"], indices["dev"], indices["test"], keys, moved, missing, notes)
+    notes += _given_notes(keys, given, sides, seen, known=len(known))
+    return Split(indices["train"], indices["dev"], indices["test"], keys, moved, missing, notes, given)
+
+
+def _given(place: Mapping[str, float], seen: set[str], reserved: set[str], *, dev: float, test: float) -> dict[str, str]:
+    """Return the side of groups that do not go by their hash: seen ones to train, reserved ones to test.
+
+    Where most groups that were not seen are reserved, dev rows would hardly be found among the others: then reserved groups are
+    divided between dev and test in the ratio of the two shares. Where all are reserved none is, since something must be learned from.
+    """
+    reserved = reserved - seen
+    if len(reserved) == len(place):
+        return {}
+    others = len(place) - len(seen) - len(reserved)
+    for_dev = dev / (dev + test) if reserved and others < len(reserved) else 0.0
+    return dict.fromkeys(seen, "train") | {key: "dev" if place[key] < for_dev else "test" for key in reserved}
 
 
 def overlap(train: ListOf[Example], test: ListOf[Example], *, threshold: float = 0.85) -> Overlap:
@@ -169,7 +205,7 @@ def _check_shares(dev: float, test: float) -> None:
 
 
 def _settled(
-    sides: dict[str, str], place: Mapping[str, float], rows: Counter[str], asked: ListOf[str]
+    sides: dict[str, str], place: Mapping[str, float], rows: Counter[str], asked: ListOf[str], given: Mapping[str, str]
 ) -> tuple[tuple[str, str, str], ...]:
     """Move groups in `sides` where a side would be empty or hold most rows; return what moved."""
     moved: dict[str, tuple[str, str, str]] = {}
@@ -180,18 +216,49 @@ def _settled(
         sides[key] = side
 
     largest, count = rows.most_common(1)[0]
-    if count > sum(rows.values()) / 2 and sides[largest] != "train":
+    if count > sum(rows.values()) / 2 and sides[largest] != "train" and largest not in given:
         move(largest, "train")
     order = sorted(place, key=lambda key: (place[key], key))
     for side in reversed(asked):
         if side in sides.values():
             continue
-        # Taken from a side that keeps another group: the lowest place for test and dev, the highest for train; never the largest group,
-        # unless there is no other.
+        # Taken from a side that keeps another group: the lowest place for test and dev, the highest for train; never what was seen, and
+        # never what is reserved or the largest group, unless there is no other.
         held = Counter(sides.values())
-        free = [key for key in (reversed(order) if side == "train" else order) if held[sides[key]] > 1]
-        move(min(free, key=lambda key: key == largest and side != "train"), side)
+        free = [
+            key for key in (reversed(order) if side == "train" else order) if held[sides[key]] > 1 and given.get(key) != "train"
+        ]
+        move(min(free, key=lambda key: (key in given, key == largest and side != "train")), side)
     return tuple(entry for _, entry in sorted(moved.items()) if entry[1] != entry[2])
+
+
+def _all_seen(total: int, known: int, seen: Seen, sides: ListOf[str], first: Example) -> str:
+    return (
+        f"{seen.model!r} was trained on {known:,} of these {total:,} rows (the first at {first.origin}), and the others are too few groups to "
+        f"hold some out for {' and '.join(sides)}. A score on rows that it was trained on shows what it remembers, not what it can do. Add "
+        f"rows written after it was made, begin with another model (burnish ls models), or set the share of a side to 0."
+    )
+
+
+def _given_notes(
+    keys: ListOf[str], given: Mapping[str, str], sides: Mapping[str, str], seen: Seen | None, *, known: int
+) -> tuple[str, ...]:
+    """Return what the data report says of rows whose side did not follow from their hash."""
+    notes = []
+    stay = sum(given.get(key) == "train" for key in keys)
+    if stay and seen is not None:
+        also = f", and {stay - known:,} of their groups with them" if stay > known else ""
+        rows = "1 row" if known == 1 else f"{known:,} rows"
+        notes.append(
+            f"{rows} that {seen.model!r} was trained on stay{'s' if known == 1 else ''} on the training side{also}; "
+            f"the shares held out are those of the other {len(keys) - stay:,}."
+        )
+    for side in ("test", "dev"):
+        if count := sum(given.get(key) == side == sides[key] for key in keys):
+            notes.append(
+                f"{count:,} of the {side} rows are reserved: no bundled model was trained on them, and every run holds them out."
+            )
+    return tuple(notes)
 
 
 def _too_few(total: int, groups: int, asked: ListOf[str], keys: ListOf[str], examples: ListOf[Example]) -> str:

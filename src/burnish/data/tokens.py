@@ -73,6 +73,9 @@ def bytes_per_token(text: str, offsets: Iterable[tuple[int, int]]) -> list[int]:
     """Return the UTF-8 bytes of a text credited to each token, adding up to all of them: up to where the next token starts."""
     starts = [start for start, _ in offsets]
     bounds = [*starts[1:], len(text)] if starts else []
+    if text.isascii():  # a byte a character: places are sizes already
+        ends = np.maximum.accumulate(np.asarray([0, *bounds], dtype=np.int64))
+        return np.diff(ends).tolist()
     position, counts = 0, []
     for bound in bounds:
         counts.append(len(text[position : max(bound, position)].encode("utf-8")))

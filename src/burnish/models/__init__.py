@@ -6,6 +6,7 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 
 from __future__ import annotations
 
+from burnish.models.fast import compile_layers
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import forward
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
@@ -16,6 +17,7 @@ __all__ = [
     "Model",
     "adapt",
     "as_plain_network",
+    "compile_layers",
     "end_ids",
     "find_model",
     "fingerprint",

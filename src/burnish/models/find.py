@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from burnish.assets import BUNDLED, bundled_model
+from burnish.assets import BUNDLED, SEEN, bundled_model
 from burnish.errors import ModelError, suggestion
 
 FOREIGN_CODE_KEYS = ("auto_map", "_attn_implementation_internal", "model_file")
@@ -36,6 +36,12 @@ class Found:
     def folder(self) -> Path | None:
         """The folder of the tuned result: an adapter's, or a local model's own."""
         return self.adapter or (Path(self.base) if self.local else None)
+
+    @property
+    def seen(self) -> Path | None:
+        """The file with hashes of the rows that the base was trained on, None where nothing is known of them."""
+        path = Path(self.base) / SEEN
+        return path if self.local and path.is_file() else None
 
 
 def find_model(name: str) -> Found:

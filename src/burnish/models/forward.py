@@ -1,16 +1,19 @@
 """One forward pass: a batch in, `Outputs` at its read-outs out, whatever the layout and the architecture.
 
 Only the hidden states that are read pass through the output head, in tiles: no [N, vocabulary] tensor leaves this file, and none is
-kept for the backward pass. Where a model's head cannot be separated from it (`Model.head == "whole"`, found by a probe at load),
-the plain path runs the model as it stands; a test holds the two equal in value and gradient.
+kept for the backward pass. A head that is one plain matrix goes through `fast.head`, any other through `_tiled`. Where a model's head
+cannot be separated from it (`Model.head == "whole"`, found by a probe at load), the plain path runs the model as it stands. Tests hold
+the three equal in value and gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
+from burnish.models.fast import read_targets
 from burnish.types import Batch, Layout, Outputs
 
 if TYPE_CHECKING:
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from burnish.models.load import Model
 
 TILE_ELEMENTS = 16_000_000
-"""Logits computed at once: 64 MB in float32."""
+"""Logits computed at once at most: 64 MB in float32."""
+
+TILE_ROWS = 1024
+"""Rows in a tile at most: with a small vocabulary, more of them would leave the caches."""
 
 
 def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
@@ -31,12 +37,13 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
         + batch.at_N
     )
     inputs = model_inputs(model, batch.layout)
-    if model.head == "whole":
-        logits_NV = model.network(**inputs).logits.flatten(0, 1)[place_N]
-        logprobs_N, entropy_N = _read(logits_NV, batch.target_N, wants_entropy)
-    else:
-        hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
-        logprobs_N, entropy_N = _tiled(model.output_head(), hidden_NH, batch.target_N, wants_entropy)
+    with _activations(model):
+        if model.head == "whole":
+            logits_NV = model.network(**inputs).logits.flatten(0, 1)[place_N]
+            logprobs_N, entropy_N = _read(logits_NV, batch.target_N, wants_entropy)
+        else:
+            hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
+            logprobs_N, entropy_N = _through_head(model, hidden_NH, batch.target_N, wants_entropy)
     return Outputs(logprobs_N=logprobs_N, entropy_N=entropy_N if wants_entropy else None)
 
 
@@ -67,6 +74,28 @@ def document_mask(document_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor
     same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
     mask = torch.full((document_BT.shape[0], 1, length, length), torch.finfo(dtype).min, dtype=dtype, device=document_BT.device)
     return mask.masked_fill((same_BTT & causal_TT)[:, None], 0.0)
+
+
+def _activations(model: Model) -> AbstractContextManager[Any]:
+    """Return the context in which gradients are computed: bfloat16 activations over float32 weights where the run chose so."""
+    import torch
+
+    if not (model.target.autocast and torch.is_grad_enabled()):
+        return nullcontext()
+    return torch.autocast(model.device.type, torch.bfloat16)
+
+
+def _through_head(
+    model: Model, hidden_NH: torch.Tensor, target_N: torch.Tensor, entropy: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities and entropies by the quick way where the head is one plain matrix."""
+    import torch
+
+    head = model.output_head()
+    if type(head) is not torch.nn.Linear or head.bias is not None:
+        return _tiled(head, hidden_NH, target_N, entropy)
+    rows = max(1, min(TILE_ROWS, TILE_ELEMENTS // _width(head)))
+    return read_targets(hidden_NH, head.weight, target_N, entropy=entropy, rows=rows, compiled=model.target.compiled)
 
 
 def _tiled(

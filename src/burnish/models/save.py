@@ -1,16 +1,19 @@
 """Save a model as a folder that the ecosystem's own loaders open, and put saved weights back into a model.
 
 Enters: a `Model` and an empty folder. Leaves: a PEFT adapter folder, or a Hugging Face model folder, each with tokenizer and chat
-template, and `burnish.json`: the base by the name it was loaded under and the form in which the model was taught.
+template, and `burnish.json`: the base by the name it was loaded under and the form in which the model was taught. A whole model keeps
+what its base says about the rows that it was trained on; an adapter is found together with its base.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from burnish.assets import SEEN
 from burnish.errors import ModelError
 from burnish.models.find import SETTINGS, fingerprint, read_json
 from burnish.models.load import Model
@@ -33,6 +36,8 @@ def save_model(model: Model, folder: Path, *, settings: Mapping[str, Any] | None
         base = model.found.name if model.found.adapter is None else model.found.base
         local = Path(base).expanduser()
         written |= {"base": str(local.resolve()) if local.is_dir() else base, "base_fingerprint": fingerprint(model.found)}
+    elif (seen := model.found.seen) is not None:
+        shutil.copyfile(seen, folder / SEEN)
     (folder / SETTINGS).write_text(json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,13 @@
+"""What makes a model quick: each piece has a plain twin that gives the same numbers, and a test that holds them together.
+
+- `head`: log-probabilities of targets from hidden states, in tiles, with a backward pass of its own.
+- `layers`: compiles the layers of a network one by one.
+
+Which of them a run takes is decided once before step 1 (`devices.choose_device`, `tune_saving.chosen_device`), written to the run
+directory, and kept on resume.
+"""
+
+from burnish.models.fast.head import read_targets
+from burnish.models.fast.layers import compile_layers
+
+__all__ = ["compile_layers", "read_targets"]
