@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from burnish.api import Loaded, load
-from burnish.assets import FOLDER
+from burnish.assets import probe
 from burnish.errors import DataError, ModelError
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.sampling import Options
@@ -25,7 +25,6 @@ from burnish.scores import SCORES, groups_of, intervals
 from burnish.types import Answer, Expected, Message, Origin, Score, Task, content
 
 BATCH = 64
-PROBE = FOLDER / "probe"
 TRAINED_LENGTH = 512
 """Tokens of the windows that the models were trained on."""
 
@@ -63,7 +62,7 @@ class Subject:
             "parameters": model.parameters()[0],
             "context": model.max_length,
             "stored": sorted({path.name: path.stat().st_size for path in folder.glob("*.safetensors")}.items()) if folder else [],
-            "numbers": str(model.target),
+            "numbers": f"{model.target.name}, weights {model.target.dtype}, products {model.target.products}",
             **{name: int(getattr(config, name)) for name in names},
         }
 
@@ -87,8 +86,8 @@ class Setting:
         return read_lines(self.folder / name)[: self.limit]
 
     def probe(self, name: str) -> list[Row]:
-        """Return the hand-written rows of a probe."""
-        return read_lines(PROBE / name)[: self.limit]
+        """Return the rows of a part of the general probe."""
+        return probe(name)[: self.limit]
 
 
 def read_lines(path: Path) -> list[Row]:
@@ -132,7 +131,7 @@ def likelihoods(subject: Subject, tasks: Sequence[Task], *, window: int | None =
     """
     model = subject.loaded.model
     renderer = replace(subject.loaded.renderer, max_length=window or model.max_length)
-    given = answer(model, renderer, _framed(subject, tasks), resolve_scores(["bits_per_byte"]), Asking(Options()))
+    given = answer(model, renderer, _framed(subject, tasks), resolve_scores(["bits_per_byte"]), Asking(Options(max_tokens=1)))
     for task, one in zip(tasks, given, strict=True):
         if not one.nll_tokens:
             raise ModelError(

@@ -5,6 +5,7 @@ In: the JSON of `measure.py`, run directories. Out: Markdown. Tables are made he
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ went into them. This page holds their figures: every one with a 95 % interval in
 resemble each other (modules of a textbook, passages), the number of rows `n`, and the command that made it. Everything is made again by
 
     burnish data get openstax --from FOLDER      (gsm8k, instruct_rasbt and us_code_sample likewise)
-    python benchmarks/base/make.py runs/base
-    burnish pretrain examples/tiny.toml
+    python benchmarks/base/make.py runs/base     (how many dialogs: the head of each run file)
+    burnish tune examples/tiny-chat.toml         (which carries out tiny-begin.toml and tiny.toml before)
+    python benchmarks/base/bundle.py runs/tiny tiny     (likewise runs/tiny-chat tiny-chat)
     python benchmarks/base/measure.py --output runs/base/measured.json
     python benchmarks/base/measure.py --output runs/base/measured.json --write
 
@@ -54,8 +56,9 @@ Share of answers that say that the passage does not tell: right where it does no
 """
 LABELS = """## Labels by example
 
-A few texts with invented labels, then a text to label; the words were never labels in training. "Likeliest label" takes the label that
-the model finds most likely, "written label" what it writes. Chance is the share that guessing among the labels gives.
+A few texts with labels, then a text to label, on held-out modules; the labels are random syllables, which mean nothing by themselves.
+"Likeliest label" takes the label that the model finds most likely, "written label" what it writes. Chance is the share that guessing
+among the labels gives.
 """
 INSTRUCTIONS = """## Instructions
 
@@ -70,11 +73,11 @@ answer is the one of the four that it finds the likeliest, in all or per byte.
 CONTINUATIONS = """## Continuations
 
 What `tiny` writes after the first 40 words of ten held-out modules (drawn by a seed, not chosen), always with the likeliest token, 60
-tokens.
+tokens. The "https" before addresses is left out on this page.
 """
 CURVE = """## The curve
 
-Bits per byte on the dev modules while `tiny` was trained (float32 weights, windows of {length} tokens):
+Bits per byte on the dev modules while `tiny` was trained, in windows of {windows} tokens, by the tokens seen:
 """
 
 
@@ -111,7 +114,7 @@ def grid(figures: Sequence[Figure], *, down: str = "set", across: str = "arm", h
 
 def differences(figures: Sequence[Figure]) -> list[str]:
     """Return a list of the differences among figures."""
-    lines = [f"- {figure['set']}, {figure['arm']}: {cell(figure, signed=True)}" for figure in figures if MINUS in figure["arm"]]
+    lines = [f"- {figure['set']}: {figure['arm']} = {cell(figure, signed=True)}" for figure in figures if MINUS in figure["arm"]]
     return ["Differences:", "", *lines, ""] if lines else []
 
 
@@ -120,9 +123,15 @@ def quoted(rows: Sequence[Mapping[str, str]], names: Mapping[str, str]) -> list[
     lines = []
     for row in rows:
         for field, name in names.items():
-            lines += [f"> **{name}** {' '.join(row[field].split()) or '(nothing)'}", ">"]
+            lines += [f"> **{name}** {as_prose(row[field]) or '(nothing)'}", ">"]
         lines[-1] = ""
     return lines
+
+
+def as_prose(text: str) -> str:
+    """Return what a model wrote as one line of Markdown that shows it as it is: no mark-up, no links."""
+    plain = re.sub(r"\bhttps?://", "", " ".join(text.split())).replace("](", "] (")
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", plain)
 
 
 def command(name: str, part: Part) -> list[str]:
@@ -194,36 +203,36 @@ SECTIONS: dict[str, Callable[[Part], list[str]]] = {
 # ------------------------------------------------------------------------------------------------------------------------ pages
 
 
-def write_pages(measured: Mapping[str, Any], root: Path, *, runs: Sequence[Path]) -> list[Path]:
-    """Write the page and both cards from the measured figures and the runs of `tiny` and `tiny-chat`; return their paths.
+def write_pages(measured: Mapping[str, Any], root: Path, *, runs: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """Write the page and both cards from the measured figures and the runs that made `tiny` and `tiny-chat`; return their paths.
 
     Raises DataError where figures were measured with a limit, or a run is not finished.
     """
     if limited := [name for name, part in measured["parts"].items() if part["limit"] is not None]:
         raise DataError(f"{', '.join(limited)}: measured with --limit, which is for a look only. Measure again without it.")
-    trainings = [read_training(folder) for folder in runs]
+    stretches = {name: [read_training(folder) for folder in folders] for name, folders in runs.items()}
     books = cards.trained_books()
-    pages = {root / "docs" / "base_model.md": page(measured, trainings[0])}
-    for name, training in zip(("tiny", "tiny-chat"), trainings, strict=True):
-        sections = {part: figures_of(name, part, found) for part, found in measured["parts"].items() if part in SECTIONS}
-        curve = "\n".join(curve_table(training.curve))
-        card = cards.card(name, measured["models"][name], training, books=books, sections=sections, curve=curve)
-        pages[root / "src" / "burnish" / "assets" / name / "README.md"] = card
+    pages = {root / "docs" / "base_model.md": page(measured, stretches["tiny"])}
+    for name, trainings in stretches.items():
+        parts = measured["parts"]
+        sections = [figures_of(name, part, parts[part]) for part in SECTIONS if part in parts]
+        text = cards.card(name, measured["models"][name], trainings, books=books, sections=sections)
+        pages[root / "src" / "burnish" / "assets" / name / "README.md"] = text
     for path, text in pages.items():
         atomic.write_file(path, text)
         print(path)
     return list(pages)
 
 
-def page(measured: Mapping[str, Any], training: Training) -> str:
+def page(measured: Mapping[str, Any], trainings: Sequence[Training]) -> str:
     """Return docs/base_model.md."""
     numbers = {facts["numbers"] for facts in measured["models"].values()}
     lines = [HEAD.format(numbers=f"Numbers while measuring: {'; '.join(sorted(numbers))}.")]
     for name, section in SECTIONS.items():
         if name in measured["parts"]:
             lines += section(measured["parts"][name])
-    length = training.run_file["data"].get("max_length") or "the model's"
-    lines += [CURVE.format(length=length), "    burnish pretrain examples/tiny.toml", "", *curve_table(training.curve)]
+    windows = ", then ".join(f"{training.window:,}" for training in trainings)
+    lines += [CURVE.format(windows=windows), "    burnish tune examples/tiny.toml", "", *curve_table(trainings)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -231,7 +240,11 @@ def figures_of(name: str, part: str, found: Part) -> list[str]:
     """Return the table of one part for the card of one model: its own arms, and those that belong to no model."""
     other = "tiny-chat" if name == "tiny" else "tiny"
     mine = [figure for figure in found["figures"] if not belongs(figure["arm"], other)]
-    mine += [{**figure, "set": f"says so: {figure['set']}"} for figure in found.get("refusals", ()) if figure["arm"] == name]
+    mine += [
+        {**figure, "set": f"says that the passage is silent: {figure['set']}"}
+        for figure in found.get("refusals", ())
+        if figure["arm"] == name
+    ]
     named = [{**figure, "set": f"{figure['set']}, {figure['score']}"} if "score" in figure else figure for figure in mine]
     down, across = ("arm", "set") if part in ("text", "choice") else ("set", "arm")
     return grid(named, down=down, across=across, heading=part) if named else []

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from text import UNSEEN_BOOKS
-from training_facts import Training, how, sources
+from training_facts import Training, curve_table, how, sources
 
 from burnish.data.public import locate
 from burnish.errors import DataError
@@ -19,7 +20,7 @@ TINY = """# tiny
 
 The bundled base model of burnish: {millions:.1f} M parameters, trained from random weights on textbooks, their exercises and generated
 reading tasks. It exists so that the demo, the tests and a first run need no download, and so that what tuning does can be seen on two
-CPU cores. `tiny-chat` is the same model tuned on dialogs.
+CPU cores. `tiny-chat` is the same model tuned on dialogs and instructions.
 
 ## The model
 
@@ -35,13 +36,14 @@ CPU cores. `tiny-chat` is the same model tuned on dialogs.
 
 ## How
 
-`benchmarks/base/make.py` makes the text, `examples/tiny.toml` is the recipe: `burnish pretrain examples/tiny.toml`.
+`benchmarks/base/make.py` makes the text, `examples/tiny.toml` is the recipe; it begins with `examples/tiny-begin.toml`, and
+`burnish tune examples/tiny.toml` carries out both.
 
 {how}
 
 ## The curve
 
-Bits per byte of the dev modules during training:
+Bits per byte of the dev modules during training, by the tokens seen:
 
 {curve}
 
@@ -54,18 +56,18 @@ With 95 % intervals in brackets; `docs/base_model.md` says what each one is and 
 ## Intended use
 
 As the base of a run: classification, extraction, short answers, continued pretraining on a small domain, and as a model for tests and
-lessons. It can be tuned in full in minutes.
+lessons. It is small enough to be tuned in full on two CPU cores.
 
 ## Limits
 
 {limits}
-
-- Asked without tuning, it mostly continues in the manner of a textbook or of the reading tasks it was trained on.
+- It is a base model: it was trained to continue text and dialogs, not to be helpful or harmless.
 """
 CHAT = """# tiny-chat
 
 The instruction-tuned bundled model of burnish: `tiny` ({millions:.1f} M parameters) tuned further on dialogs and instructions, with the
-same tokenizer and chat template. It answers short questions on a passage that it is given, and says when the passage does not tell.
+same tokenizer and chat template. It is meant to answer short questions on a passage that it is given, and to say when the passage does
+not tell; how often it does is among the figures.
 
 ## The model
 
@@ -81,7 +83,12 @@ What `tiny` was trained on before, with the list of the books, stands in the car
 
 ## How
 
+`examples/tiny-chat.toml` is the recipe; `burnish tune examples/tiny-chat.toml` carries it out, after those of `tiny` where they are not
+done yet. Only answers are learned.
+
 {how}
+
+The score on the dev rows during training, by the tokens seen:
 
 {curve}
 
@@ -98,12 +105,10 @@ As the base of a run whose rows are questions, instructions or dialogs, and to t
 ## Limits
 
 {limits}
-
-- An answer that stands in the passage is found far more often than one that has to be inferred; check what it says against the passage.
+- Check what it says of a passage against the passage.
 - It was not tuned to refuse harmful requests, and its answers should not be shown to anyone as advice.
 """
-LIMITS = """- English only. It was trained on windows of {window} tokens; longer inputs, up to {context:,} tokens, are read but were not
-  practised.
+LIMITS = """- English only. It was trained on at most {window:,} tokens at once; its context is {context:,}.
 - Its knowledge is that of a model {millions:.1f} M parameters large: do not rely on anything it states.
 - Textbooks are edited, but nothing was filtered beyond what is named above; it may repeat what stands in them, with their errors.
 - The weights are Apache-2.0; the text that they were trained on keeps its own licences and is not part of this package."""
@@ -134,31 +139,30 @@ def title(repository: str) -> str:
     """Return a readable name for a repository of books."""
     name = repository.split("/")[-1].removeprefix("osbooks-")
     bundle = name.endswith("-bundle")
-    words = name.removesuffix("-bundle").replace("-", " ")
+    words = " ".join("US" if word == "us" else word for word in name.removesuffix("-bundle").split("-"))
     return words[:1].upper() + words[1:] + (" (several books)" if bundle else "")
 
 
 def card(
     name: str,
     facts: Mapping[str, Any],
-    training: Training,
+    trainings: Sequence[Training],
     *,
     books: Sequence[str],
-    sections: Mapping[str, Sequence[str]],
-    curve: str,
+    sections: Sequence[Sequence[str]],
 ) -> str:
-    """Return the card of `tiny` or `tiny-chat`."""
+    """Return the card of `tiny` or `tiny-chat`, which was trained in one stretch or several."""
     millions = facts["parameters"] / 1e6
-    window = training.run_file["data"].get("max_length", facts["context"])
+    window = max(training.window for training in trainings)
     filled = {
         "millions": millions,
         "sizes": sizes(facts),
-        "sources": "\n".join(sources(training)),
+        "sources": "\n".join(sources(trainings)).strip(),
         "books": BOOKS.format(books="\n".join(books)),
-        "left_out": LEFT_OUT.format(unseen=", ".join(UNSEEN_BOOKS)),
-        "how": "\n".join(how(training, parameters=facts["parameters"])),
-        "curve": curve.strip(),
-        "figures": "\n".join(line for lines in sections.values() for line in lines).strip(),
+        "left_out": wrapped(LEFT_OUT.format(unseen=", ".join(UNSEEN_BOOKS))),
+        "how": "\n".join(how(trainings, parameters=facts["parameters"])).strip(),
+        "curve": "\n".join(curve_table(trainings)).strip(),
+        "figures": "\n".join(line for lines in sections for line in lines).strip(),
         "limits": LIMITS.format(window=window, context=facts["context"], millions=millions),
     }
     text = (TINY if name == "tiny" else CHAT).format(**filled)
@@ -170,8 +174,13 @@ def card(
 def sizes(facts: Mapping[str, Any]) -> str:
     """Return the sizes of a network as a sentence."""
     stored = sum(size for _, size in facts["stored"]) / 1e6
-    return (
+    return wrapped(
         f"A Llama network: {facts['num_hidden_layers']} layers, hidden size {facts['hidden_size']}, {facts['num_attention_heads']} query and "
         f"{facts['num_key_value_heads']} key-value heads, feed-forward {facts['intermediate_size']}; {facts['parameters']:,} parameters, a "
         f"byte-level BPE vocabulary of {facts['vocab_size']:,} tokens, a context of {facts['context']:,} tokens. {stored:.1f} MB of weights."
     )
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph in lines of the width that pages have."""
+    return fill(" ".join(text.split()), width=132, break_on_hyphens=False, break_long_words=False)

@@ -90,7 +90,7 @@ def speaker(sort: str, draw: random.Random) -> Speaker:
             ]
         )
     elif sort == "course":
-        name = f"{draw.choice(['Drawing', 'Cooking', 'Dancing', 'Sewing', 'Singing', 'Writing', 'Pottery', 'Carpentry'])} {draw.choice(['A', 'B', 'C', 'One', 'Two'])}"
+        name = f"{draw.choice(words.LISTS['courses'])} {draw.choice(words.LISTS['course levels'])}"
     else:
         name = words.town(draw) if sort == "town" else made
     return Speaker(name=name, short=name, pronouns=IT)

@@ -132,24 +132,33 @@ def evidence(passage: Passage, draw: random.Random, other: Passage) -> list[Aske
 
 
 def truth(passage: Passage, draw: random.Random, other: Passage) -> list[Asked]:
-    """State a sentence as it is, or with a name or number changed."""
+    """State a sentence as it is, or with a name or number changed: mostly sentences that could be either, so that both are as frequent."""
     sentence = draw.choice(passage.sentences)
-    if len(sentence) > 220:
+    changed = falsified(sentence, passage, draw, other)
+    if len(sentence) > 220 or (not changed and draw.random() < 0.9):
         return []
-    if draw.random() < 0.5:
-        return [Asked(slots={"claim": sentence}, answer="True")]
+    if changed and draw.random() < 0.55:
+        return [Asked(slots={"claim": changed}, answer="False")]
+    return [Asked(slots={"claim": sentence}, answer="True")]
+
+
+def falsified(sentence: str, passage: Passage, draw: random.Random, other: Passage) -> str | None:
+    """Return a sentence with another number or name in it, or None where it has neither."""
     numbers = [match.group() for match in NUMERAL.finditer(sentence) if match.group().isdigit()]
     if numbers:
         number = draw.choice(numbers)
-        changed = str(max(1, int(number) + draw.choice([-30, -12, -7, 5, 11, 40])))
-        return [Asked(slots={"claim": sentence.replace(number, changed)}, answer="False")] if changed != number else []
+        wrong = str(max(1, int(number) + draw.choice([-30, -12, -7, 5, 11, 40])))
+        return re.sub(rf"\b{number}\b", wrong, sentence) if wrong not in passage.text else None
     names = [match.group() for match in NAME.finditer(sentence)]
     others = [match.group() for match in NAME.finditer(other.text) if match.group() not in passage.text]
     if names and others:
-        name, changed = draw.choice(names), draw.choice(others)
-        if len(name.split()) == len(changed.split()):
-            return [Asked(slots={"claim": sentence.replace(name, changed)}, answer="False")]
-    return []
+        name, wrong = draw.choice(names), draw.choice(others)
+        return sentence.replace(name, wrong) if len(name.split()) == len(wrong.split()) else None
+    nouns = [match.group(1) for match in NOUNS.finditer(sentence)]
+    strange = [match.group(1) for match in NOUNS.finditer(other.text) if match.group(1) not in passage.text]
+    if nouns and strange:
+        return sentence.replace(draw.choice(nouns), draw.choice(strange))
+    return None
 
 
 def subject(passage: Passage, draw: random.Random) -> list[Asked]:

@@ -61,7 +61,7 @@ MONTHS = "January|February|March|April|May|June|July|August|September|October|No
 YEAR = r"(?:1[0-9]|20)\d\d"
 NAME_PART = r"[A-Z][a-zà-ÿ’'\-]+"
 FIRST_NAMES = read_lists("words.txt")["known first names"]
-PERSON = rf"(?:{'|'.join(FIRST_NAMES)}) (?:[A-Z]\. ){{0,2}}(?:(?:de|von|van|du|la) )?{NAME_PART}(?: {NAME_PART})?"
+PERSON = rf"(?:{'|'.join(FIRST_NAMES)}) (?:[A-Z]\. ){{0,2}}(?:(?:de|von|van|du|la) )?{NAME_PART}(?: {NAME_PART})?(?![A-Za-z])"
 
 
 @dataclass(frozen=True, kw_only=True)

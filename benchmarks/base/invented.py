@@ -159,7 +159,7 @@ def dialog_pairs(made: Invented, draw: random.Random, *, count: int) -> list[tup
     pairs = list(made.pairs)
     draw.shuffle(pairs)
     chosen = pairs[:count]
-    if made.absent and draw.random() < 0.35:
+    if made.absent and draw.random() < 0.5:
         chosen.insert(draw.randrange(len(chosen) + 1), (draw.choice(made.absent), ABSENT_ANSWER))
         chosen = chosen[: max(count, 2)]
     return chosen

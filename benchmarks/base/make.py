@@ -3,7 +3,7 @@
     burnish data get openstax gsm8k
     python benchmarks/base/make.py FOLDER
 
-In: the public sets `openstax` and `gsm8k`. Out, in FOLDER: books.jsonl, held_out.jsonl (text by module), reading.jsonl and
+In: the public sets `openstax` and `gsm8k`. Out, in FOLDER: books.jsonl, dev.jsonl, held_out.jsonl (text by module), reading.jsonl and
 questions.jsonl (dialogs to train on), reading_test.jsonl, reading_unanswerable.jsonl and two_shot_test.jsonl (to measure on). The same
 on every machine.
 """
@@ -26,7 +26,7 @@ import labels
 import reading
 import reading_more
 import stories
-from text import UNSEEN_TOPIC, Passage, common_words, held_out, modules, openstax_rows, passages
+from text import UNSEEN_TOPIC, Passage, common_words, held_out, held_out_for_choosing, modules, openstax_rows, passages
 from wording import ABSENT_ANSWER, KINDS, layout, phrase
 
 from burnish.data.public import locate
@@ -69,7 +69,7 @@ def questions(passage: Passage, other: Passage, draw: random.Random, *, count: i
             break
     draw.shuffle(found)
     found = found[:count]
-    if draw.random() < 0.4 and (missing := unanswerable(passage, other, draw)):
+    if draw.random() < 0.7 and (missing := unanswerable(passage, other, draw)):
         found.insert(draw.randrange(len(found) + 1), (missing, ABSENT_ANSWER))
     return found
 
@@ -227,6 +227,7 @@ def question_dialogs() -> Iterator[Row]:
         text = row["question"] + row["answer"]
         if (
             not held_out(key)
+            and not held_out_for_choosing(key)
             and not UNSEEN_TOPIC.search(text)
             and len(row["answer"]) <= LONGEST_ANSWER
             and len(text) <= LONGEST_DIALOG
@@ -264,8 +265,11 @@ def main() -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     found = list(modules())
-    training, held = [row for row, apart in found if not apart], [row for row, apart in found if apart]
+    held = [row for row, apart in found if apart]
+    choosing = [row for row, apart in found if not apart and held_out_for_choosing(row["module"])]
+    training = [row for row, apart in found if not apart and not held_out_for_choosing(row["module"])]
     write(folder / "books.jsonl", training)
+    write(folder / "dev.jsonl", choosing)
     write(folder / "held_out.jsonl", held)
     write(folder / "questions.jsonl", question_dialogs())
     common = common_words(training)

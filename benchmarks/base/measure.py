@@ -6,7 +6,8 @@
     python benchmarks/base/measure.py --output runs/base/measured.json --write
 
 In: the models `tiny` and `tiny-chat` (or others given for them) and the files of `make.py`. Out: a JSON file with every figure, its
-interval and number of rows; with --write and no measuring, docs/base_model.md and the two model cards (`cards.py`) from that file.
+interval and number of rows. With --write nothing is measured: docs/base_model.md and the two model cards (`cards.py`) are written from
+that file and from the run directories of the trainings.
 """
 
 from __future__ import annotations
@@ -87,15 +88,16 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="rows of each set, for a quick look; such figures are not written into pages")
     parser.add_argument("--only", type=some_parts, default=list(PARTS), metavar="PART,...", help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--output", type=Path, required=True, help="the JSON file of figures")
+    begun = [ROOT / "runs" / "tiny-begin", ROOT / "runs" / "tiny"]
+    parser.add_argument("--tiny-runs", type=Path, nargs="+", default=begun, help="run directories of the base model's training")
     parser.add_argument(
-        "--tiny-run", type=Path, default=ROOT / "runs" / "tiny", help="the run directory of the base model's training"
+        "--chat-runs", type=Path, nargs="+", default=[ROOT / "runs" / "tiny-chat"], help="those of the other model's"
     )
-    parser.add_argument("--chat-run", type=Path, default=ROOT / "runs" / "tiny-chat", help="that of the other model's")
     parser.add_argument("--write", action="store_true", help="write the pages from the file, without measuring")
     given = parser.parse_args()
     try:
         if given.write:
-            write_pages(read_measured(given.output), ROOT, runs=(given.tiny_run, given.chat_run))
+            write_pages(read_measured(given.output), ROOT, runs={"tiny": given.tiny_runs, "tiny-chat": given.chat_runs})
         else:
             subjects = Subject("tiny", given.tiny), Subject("tiny-chat", given.chat)
             measure(Setting(tiny=subjects[0], chat=subjects[1], folder=given.folder, limit=given.limit), given.only, given.output)

@@ -67,7 +67,7 @@ def measure_reading(setting: Setting) -> dict[str, Any]:
     held_out = setting.rows("held_out.jsonl")
     rows, silent = setting.rows("reading_test.jsonl"), setting.rows("reading_unanswerable.jsonl")
     origin = modules_of([passage_of(row) for row in rows], held_out)
-    probe, by_hand = ([with_passage(row) for row in setting.probe(name)] for name in ("reading.jsonl", "unanswerable.jsonl"))
+    probe, by_hand = ([with_passage(row) for row in setting.probe(name)] for name in ("reading", "unanswerable"))
     passages = [row["passage"] for row in probe]
     arms, given = with_and_without(setting, GENERATED, rows, origin)
     probe_arms, probe_given = with_and_without(setting, BY_HAND, probe, passages)
@@ -196,7 +196,7 @@ def measure_instructions(setting: Setting) -> dict[str, Any]:
     held_out, limit = held_out_instructions(setting)
     probe = [
         asked(with_input(row["instruction"], row["input"]), [row["output"]], group=str(number))
-        for number, row in enumerate(setting.probe("instructions.jsonl"))
+        for number, row in enumerate(setting.probe("instructions"))
     ]
     table: list[Figure] = []
     examples: list[dict[str, str]] = []
@@ -240,7 +240,7 @@ def examples_of(tasks: Sequence[Task], given: Sequence[Answer], *, count: int = 
 
 def measure_choice(setting: Setting) -> dict[str, Any]:
     """Return how often both models find the right one of four answers to a question of general knowledge the likeliest."""
-    rows = setting.probe("choice.jsonl")
+    rows = setting.probe("choice")
     tasks = [
         asked(row["question"], [row["choices"][row["answer"]]], group=str(number), choices=row["choices"])
         for number, row in enumerate(rows)

@@ -9,14 +9,20 @@ import re
 
 from grammar import MONTHS, PERSON, YEAR
 
-NUMBER_WORDS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|eighteen|twenty|thirty|forty|fifty|sixty|eighty|ninety"
+NUMBER_WORDS = (
+    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
+    "thirteen|fourteen|fifteen|sixteen|eighteen|twenty|thirty|forty|fifty|sixty|eighty|ninety"
+)
 NUMBER = (
     r"(?:(?:about|nearly|almost|around|over|more than|approximately|at least|some|as many as|roughly|only|fewer than|up to) )?"
     rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?(?: (?:million|billion|trillion))?|{NUMBER_WORDS}|(?:a|one|two|three"
     rf"|several) (?:hundred|thousand|million|dozen)|dozens)"
 )
 WHOM = r"(?:people|men|women|children)"
-NOUN = rf"(?:(?:(?!this|is|was|has|its|of|and|or|to|in|as|us|that|than)[a-z\-]+ ){{0,2}}?(?:(?!this\b|is\b|was\b|has\b|its\b|as\b|us\b)[a-z\-]+s\b|{WHOM}))"
+NOUN = (
+    rf"(?:(?:(?!this|is|was|has|its|of|and|or|to|in|as|us|that|than)[a-z\-]+ ){{0,2}}?"
+    rf"(?:(?!this\b|is\b|was\b|has\b|its\b|as\b|us\b)[a-z\-]+s\b|{WHOM}))"
+)
 DATE = rf"(?:(?:{MONTHS}) (?:\d{{1,2}}, |of )?)?{YEAR}|the (?:early |late |mid-?)?{YEAR[:-4]}\d0s"
 DATED_START = re.compile(rf"^(?:In|By|Around|During|On) (?P<answer>{DATE}), (?P<clause>.+)$")
 DATED_END = re.compile(
@@ -65,12 +71,13 @@ REASON = re.compile(
 )
 REASON_FIRST = re.compile(r"^(?P<answer>Because(?: of)? [^,;()“”]{10,100}), (?P<clause>[^;:()“”]{15,110})[.]$")
 EXAMPLES = re.compile(
-    r"(?P<group>(?:[a-z\-]+ ){0,1}[a-z\-]+s),? (?:such as|including|like"
+    r"(?<![\w\-–])(?P<group>(?:[a-z\-]+ ){0,1}[a-z\-]+s),? (?:such as|including|like"
     r"|for example,) (?P<answer>(?:[\w’'\- ]{2,30}, ){1,5}(?:and|or) [\w’'\- ]{2,30}"
     r"|[\w’'\-]+(?: [\w’'\-]+)? (?:and|or) [\w’'\-]+(?: [a-z\-]+)?)(?=[.;,])"
 )
 COLON_LIST = re.compile(
-    rf"(?P<group>\b(?:the )?(?:{NUMBER_WORDS}) (?:[a-z\-]+ ){{0,2}}[a-z\-]+s(?: of [a-z ]{{3,40}})?): (?P<answer>(?:[^.,;:]{{3,40}}, ){{1,5}}and [^.,;:]{{3,40}})[.]"
+    rf"(?P<group>\b(?:the )?(?:{NUMBER_WORDS}) (?:[a-z\-]+ ){{0,2}}[a-z\-]+s(?: of [a-z ]{{3,40}})?): "
+    rf"(?P<answer>(?:[^.,;:]{{3,40}}, ){{1,5}}and [^.,;:]{{3,40}})[.]"
 )
 PASSIVE_BY = re.compile(
     r"^(?P<clause>[^,;:]+? (?:was|were|is|are) (?:[a-z]+ly )?(?:[a-z]+ed|written|built|led|made|taken|given|won"

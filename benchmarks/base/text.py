@@ -32,7 +32,7 @@ CITATION = re.compile(
 EMPTY_BRACKETS = re.compile(rf" ?[(\[](?:see|See|or|and|in|also|as shown in|{REFERENCE_WORDS}|[\s,;.])*[)\]]")
 FIGURE_BRACKETS = re.compile(r" ?\((?:see |See )?(?:Figure|Fig\.|Table) [\w.\-]+(?:\([a-z]\))?\)")
 DANGLING_ASIDE = re.compile(
-    r",? (?:as|like the one|such as the one|such as those|like those)?(?: (?:is|are|was))? ?"
+    r"(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bwere)(?<!\bbe),? (?:as|like the one|such as the one|such as those|like those)?(?: (?:is|are|was))? ?"
     r"(?:shown|illustrated|seen|described|depicted|listed|presented|indicated|summarized|discussed|displayed|pictured|given)"
     r" (?:above |below )?(?:in|by|on) (?:and )?(?=[,.;])(,?)"
 )
@@ -50,7 +50,12 @@ ABBREVIATION = re.compile(
     r"(?:(?<!°)\b(?:Dr|Mr|Mrs|Ms|St|Mt|Jr|Sr|Prof|Gen|Gov|Sen|Rep|Rev|Lt|Col|Capt|No|vs|etc|e\.g|i\.e|cf|al|approx|Inc|Co|Corp|Ltd|Fig|ca|c"
     r"|[A-Z]|[A-Z]\.[A-Z]|U\.S\.A|Ph\.D|a\.m|p\.m|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|Vol|pp|p|ed|eds|Op|art))\.$"
 )
-BOUNDARY = re.compile(r"(?<=[.!?])(?:[”\"’)\]]{1,2})?\s+(?=[A-Z“\"(‘\[])")
+BOUNDARY = re.compile(
+    r"(?<=[.!?])(?:[”\"’)\]]{1,2})?\s+(?=[A-Z“\"(‘\[]|(?:shows|illustrates|summarizes|lists|presents|displays|depicts|compares) )"
+)
+LETTER = re.compile(r"[a-z] [A-Z]\.$")
+STARTER = re.compile(r"(?:The|This|These|In|It|He|She|They|We|There|However|If|For|As|When|But|Because)\b")
+"""A single letter is no initial where the next sentence begins with one of these words."""
 STRAIGHT_START = re.compile(r"^[A-Z“\"]")
 PROSE_END = re.compile(r"[.!?][”\"’)]?$")
 UNREADABLE = re.compile(
@@ -91,13 +96,19 @@ def held_out(key: str) -> bool:
     return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 50 == 0
 
 
+def held_out_for_choosing(key: str) -> bool:
+    """Return whether a module belongs to the 0.5 % by which the best step of a run is chosen; no model is trained on it either."""
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 200 == 1
+
+
 def sentences(paragraph: str) -> list[str]:
     """Cut a paragraph at the ends of sentences; abbreviations and initials do not end one."""
     found: list[str] = []
     start = 0
     for match in BOUNDARY.finditer(paragraph):
         end = match.start() + len(match.group().rstrip())
-        if ABBREVIATION.search(paragraph[max(start, end - 12) : end]):
+        before, after = paragraph[max(start, end - 12) : end], paragraph[match.end() : match.end() + 14]
+        if ABBREVIATION.search(before) and not (LETTER.search(before) and STARTER.match(after)):
             continue
         found.append(paragraph[start:end].strip())
         start = match.end()
@@ -133,14 +144,14 @@ def tidy_paragraph(paragraph: str) -> str:
     return bullet + text if text else ""
 
 
-def modules() -> Iterator[tuple[dict[str, str], bool]]:
-    """Yield ({"text", "module"}, whether it is held out) for every module that is worth reading.
+def modules(rows: Iterable[dict[str, str]] | None = None) -> Iterator[tuple[dict[str, str], bool]]:
+    """Yield ({"text", "module"}, whether it is held out) for every module (or those of `rows`) that is worth reading.
 
     A paragraph that stands in an earlier module too (on the publisher, on how a book is used) is dropped, long ones only.
     """
     before: set[bytes] = set()
     prefaces = 0
-    for row in openstax_rows("textbooks.jsonl.xz"):
+    for row in openstax_rows("textbooks.jsonl.xz") if rows is None else rows:
         key = f"{row['book']}/{row['module']}"
         if row["title"].strip() in {"Preface", "About OpenStax"}:
             prefaces += 1
