@@ -13,7 +13,7 @@ test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(INSTALLED) lint
-	$(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks

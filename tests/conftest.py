@@ -17,6 +17,12 @@ from typing import Any
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
 
 import pytest
+from hypothesis import settings
+
+# `make test` draws the same examples each time, so that a red run shows what was changed; `make test-all` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 KEPT = {"BURNISH_DATA"}
 """Says where real data lies, which tests are allowed to know; every other BURNISH_ variable changes what is being tested."""

@@ -73,7 +73,7 @@ def test_rows_are_complete(name: str):
 
 
 def test_every_file_is_known_and_explained():
-    assert {path.name for path in PROBE.iterdir() if path.suffix == ".jsonl"} == set(SHAPES)
+    assert {path.name for path in PROBE.iterdir() if path.suffix == ".jsonl"} == {*SHAPES, "text.jsonl"}
     readme = (PROBE / "README.md").read_text("utf-8")
     assert all(f"`{name}`" in readme for name in SHAPES)
 

@@ -1,21 +1,17 @@
-"""Write rows that ask for a text to be repeated: what a small network needs most before it can answer from a passage.
+"""Rows that ask for a text to be repeated: what a small network needs most before it can answer from a passage.
 
-    python benchmarks/base/copying.py runs/base --rows 8000
-
-In: books.jsonl, as make.py wrote it, for its words. Out: copying.jsonl, dialogs in which the assistant says again what the user said:
-sentences of the books, and words in an order that no text has, so that nothing but looking back helps. To be able to copy is a
-circuit of its own (Olsson et al. 2022, arXiv 2209.11895), which ordinary text alone teaches late.
+In: texts of the books, for their words. Out: dialogs in which the assistant says again what the user said: sentences of the books, and
+words in an order that no text has, so that nothing but looking back helps. To be able to copy is a circuit of its own (Olsson et al.
+2022, arXiv 2209.11895), which ordinary text alone teaches late. Used by `make.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from text import sentences
 
@@ -32,19 +28,19 @@ WORDINGS = (
 )
 
 
-def vocabulary(texts: list[str]) -> list[str]:
+def vocabulary(texts: Sequence[str]) -> list[str]:
     """Return the words that stand at least five times in the texts, ascending."""
     counts = Counter(word for text in texts for word in re.findall(r"[A-Za-z]{2,}", text))
     return sorted(word for word, count in counts.items() if count >= 5)
 
 
-def shuffled_words(words: list[str], draw: random.Random) -> str:
+def shuffled_words(words: Sequence[str], draw: random.Random) -> str:
     """Return words and numbers in an order of chance."""
     chosen = [draw.choice(words) if draw.random() < 0.9 else str(draw.randint(2, 2000)) for _ in range(draw.randint(4, 40))]
     return draw.choice((" ", " ", ", ")).join(chosen)
 
 
-def some_sentences(texts: list[str], draw: random.Random) -> str:
+def some_sentences(texts: Sequence[str], draw: random.Random) -> str:
     """Return one to three sentences that follow each other in a book."""
     while True:
         paragraphs = [part for part in draw.choice(texts).split("\n\n")[1:] if not part.startswith(("#", "- ")) and len(part) > 80]
@@ -68,20 +64,8 @@ def row(make: Callable[[random.Random], str], draw: random.Random) -> dict[str, 
     return {"messages": messages}
 
 
-def main() -> None:
-    """Write the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--rows", type=int, default=8000)
-    arguments = parser.parse_args()
-    texts = [json.loads(line)["text"] for line in (arguments.folder / "books.jsonl").read_text(encoding="utf-8").splitlines()]
-    words, draw = vocabulary(texts), random.Random(4)
-    with (arguments.folder / "copying.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(arguments.rows):
-            made = row(lambda d: shuffled_words(words, d) if number % 3 else some_sentences(texts, d), draw)
-            file.write(json.dumps(made, ensure_ascii=False) + "\n")
-    print(f"{arguments.rows:,} rows of {len(words):,} words")
-
-
-if __name__ == "__main__":
-    main()
+def copying_rows(texts: Sequence[str], draw: random.Random, *, count: int) -> Iterator[dict[str, object]]:
+    """Yield `count` rows, two in three of words in an order of chance."""
+    words = vocabulary(texts)
+    for number in range(count):
+        yield row(partial(shuffled_words, words) if number % 3 else partial(some_sentences, texts), draw)

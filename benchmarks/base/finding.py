@@ -135,7 +135,7 @@ def truth(passage: Passage, draw: random.Random, other: Passage) -> list[Asked]:
     """State a sentence as it is, or with a name or number changed: mostly sentences that could be either, so that both are as frequent."""
     sentence = draw.choice(passage.sentences)
     changed = falsified(sentence, passage, draw, other)
-    if len(sentence) > 220 or (not changed and draw.random() < 0.9):
+    if len(sentence) > 220 or sentence.endswith("?") or (not changed and draw.random() < 0.9):
         return []
     if changed and draw.random() < 0.55:
         return [Asked(slots={"claim": changed}, answer="False")]

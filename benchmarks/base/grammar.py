@@ -126,7 +126,7 @@ def clause_of(sentence: str, common: frozenset[str]) -> Clause | None:
 
     `common` holds words that are no names, to tell which first word keeps its capital.
     """
-    words = sentence.rstrip(".!?, ").split()
+    words = [] if sentence.endswith("?") else sentence.rstrip(".!, ").split()
     for index, word in enumerate(words[:10]):
         if not index or word not in VERB_FORMS or words[index - 1].lower() in NO_VERB_AFTER:
             continue

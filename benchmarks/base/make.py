@@ -3,9 +3,9 @@
     burnish data get openstax gsm8k
     python benchmarks/base/make.py FOLDER
 
-In: the public sets `openstax` and `gsm8k`. Out, in FOLDER: books.jsonl, dev.jsonl, held_out.jsonl (text by module), reading.jsonl and
-questions.jsonl (dialogs to train on), reading_test.jsonl, reading_unanswerable.jsonl and two_shot_test.jsonl (to measure on). The same
-on every machine.
+In: the public sets `openstax` and `gsm8k`. Out, in FOLDER: books.jsonl, dev.jsonl, held_out.jsonl (text by module), reading.jsonl,
+reading_more.jsonl, reading_chat.jsonl, copying.jsonl and questions.jsonl (dialogs to train on), reading_test.jsonl,
+reading_unanswerable.jsonl and two_shot_test.jsonl (to measure on). The same on every machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,15 @@ import labels
 import reading
 import reading_more
 import stories
+from copying import copying_rows
 from text import UNSEEN_TOPIC, Passage, common_words, held_out, held_out_for_choosing, modules, openstax_rows, passages
 from wording import ABSENT_ANSWER, KINDS, layout, phrase
 
 from burnish.data.public import locate
 
+DIALOGS = {"reading.jsonl": 30_000, "reading_more.jsonl": 5_000, "reading_chat.jsonl": 10_000}
+"""Dialogs for the first and the second stretch of `tiny`, and for `tiny-chat`."""
+COPIES = 8_000
 LONGEST_DIALOG = 1600
 LONGEST_ANSWER = 700
 INVENTED_SHARE = 0.34
@@ -260,7 +265,6 @@ def main() -> None:
     """Read the command line and write all files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--dialogs", type=int, default=60_000, help="rows of reading.jsonl")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -281,7 +285,10 @@ def main() -> None:
     print(dict(Counter(row["kind"] for row in tests)))
     write(folder / "reading_unanswerable.jsonl", unanswerable_tests(unseen, random.Random(2)))
     write(folder / "two_shot_test.jsonl", label_tests(unseen, random.Random(3)))
-    write(folder / "reading.jsonl", training_dialogs(seen, random.Random(0), count=arguments.dialogs))
+    dialogs = training_dialogs(seen, random.Random(0), count=sum(DIALOGS.values()))
+    for name, count in DIALOGS.items():
+        write(folder / name, islice(dialogs, count))
+    write(folder / "copying.jsonl", copying_rows([row["text"] for row in training], random.Random(4), count=COPIES))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _head_class() -> Any:
             logprob_gradient_N, entropy_gradient_N = gradients
             if not ctx.entropy:  # no row has one: the tiles take what is there in its place, unread
                 entropy_N, entropy_gradient_N = normaliser_N, normaliser_N
-            turn = _compiled(_turn_tile) if ctx.compiled else _turn_tile
+            turn: Any = _compiled(_turn_tile) if ctx.compiled else _turn_tile
             moves = ctx.needs_input_grad[1]
             low_VH = weight_VH.to(hidden_NH.dtype)
             streams = (hidden_NH, target_N, normaliser_N, entropy_N, logprob_gradient_N, entropy_gradient_N)
