@@ -42,8 +42,8 @@ labels) or the answer of the nearest training row (for free text). What the bund
 [base_model.md](base_model.md).
 
 The bundled model is small and was trained for about an hour: read these tables as proof that the tool does and measures what it
-says, not as what a large model would reach. Where the linear baseline is as good or better, the report says so, and you should take it. The runs had one thread each, beside other
-work of the machine: their seconds are upper bounds.
+says, not as what a large model would reach. Where the linear baseline is as good or better, the report says so, and you should take it.
+The runs had one thread each, beside other work of the machine: their seconds are upper bounds.
 
 About the demo: its rows were composed from wordings written for burnish (`benchmarks/make_samples.py`), and how much the subject lines
 give away was set so that a linear classifier reaches about 87 %. The checkpoint is chosen on dev rows alone.
