@@ -213,11 +213,11 @@ def measure_instructions(setting: Setting) -> dict[str, Any]:
 
 
 def held_out_instructions(setting: Setting) -> tuple[list[Task], int]:
-    """Return the rows that the run file holds out for the chat model, and the run's limit on answers.
+    """Return the rows that the run file holds out, and the run's limit on answers.
 
     Raises DataError where one of the models has seen some of them.
     """
-    plan = prepare(resolve(RUN_FILE, f"model={setting.chat.given}"))
+    plan = prepare(resolve(RUN_FILE, f"model={setting.tiny.given}"))
     tasks = plan.tasks("test")
     for subject in setting.subjects:
         finding = check_seen(tasks, seen_by(subject.loaded.model.found), rows="held-out")

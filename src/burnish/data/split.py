@@ -94,7 +94,7 @@ def split(
     place = {key: _unit(seed, key) for key in rows}
     known = [row for row, example in enumerate(examples) if len(asked) > 1 and seen is not None and seen.knows(example)]
     aside = [row for row, example in enumerate(examples) if test > 0 and reserved is not None and reserved.knows(example)]
-    given = _given(place, {keys[row] for row in known}, {keys[row] for row in aside}, dev=dev, test=test)
+    given = _given(place, {keys[row] for row in known}, {keys[row] for row in aside}, dev=dev, test=test, seed=seed)
     if seen is not None and known and len(rows) - len({keys[row] for row in known}) < len(asked) - 1:
         raise DataError(_all_seen(len(examples), len(known), seen, asked[1:], examples[known[0]]))
     sides = {key: "test" if at < test else "dev" if at < test + dev else "train" for key, at in place.items()} | given
@@ -106,7 +106,7 @@ def split(
     return Split(indices["train"], indices["dev"], indices["test"], keys, moved, missing, notes, given)
 
 
-def _given(place: Mapping[str, float], seen: set[str], reserved: set[str], *, dev: float, test: float) -> dict[str, str]:
+def _given(place: Mapping[str, float], seen: set[str], reserved: set[str], *, dev: float, test: float, seed: int) -> dict[str, str]:
     """Return the side of groups that do not go by their hash: seen ones to train, reserved ones to test.
 
     Where most groups that were not seen are reserved, dev rows would hardly be found among the others: then reserved groups are
@@ -117,7 +117,8 @@ def _given(place: Mapping[str, float], seen: set[str], reserved: set[str], *, de
         return {}
     others = len(place) - len(seen) - len(reserved)
     for_dev = dev / (dev + test) if reserved and others < len(reserved) else 0.0
-    return dict.fromkeys(seen, "train") | {key: "dev" if place[key] < for_dev else "test" for key in reserved}
+    # Another hash than that of the sides: rows are reserved by theirs, so that all of them may lie at one end of it.
+    return dict.fromkeys(seen, "train") | {key: "dev" if _unit(seed, f"reserved:{key}") < for_dev else "test" for key in reserved}
 
 
 def overlap(train: ListOf[Example], test: ListOf[Example], *, threshold: float = 0.85) -> Overlap:
