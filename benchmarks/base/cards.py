@@ -77,6 +77,8 @@ not tell; how often it does is among the figures.
 
 {sources}
 
+Textbooks: OpenStax, Rice University, CC BY 4.0, changed as the card of `tiny` says; access for free at openstax.org.
+
 What `tiny` was trained on before, with the list of the books, stands in the card of `tiny`.
 
 {left_out}
