@@ -27,9 +27,11 @@ went into them. This page holds their figures: every one with a 95 % interval in
 resemble each other (modules of a textbook, passages), the number of rows `n`, and the command that made it. Everything is made again by
 
     burnish data get openstax --from FOLDER      (gsm8k, instruct_rasbt and us_code_sample likewise)
-    python benchmarks/base/make.py runs/base     (how many dialogs: the head of each run file)
-    burnish tune examples/tiny-chat.toml         (which carries out tiny-begin.toml and tiny.toml before)
-    python benchmarks/base/bundle.py runs/tiny tiny     (likewise runs/tiny-chat tiny-chat)
+    python benchmarks/base/make.py runs/base
+    burnish tune examples/tiny.toml              (which carries out tiny-begin.toml before)
+    python benchmarks/base/bundle.py runs/tiny tiny
+    burnish tune examples/tiny-chat.toml         (which begins with the bundled tiny)
+    python benchmarks/base/bundle.py runs/tiny-chat tiny-chat
     python benchmarks/base/measure.py --output runs/base/measured.json
     python benchmarks/base/measure.py --output runs/base/measured.json --write
 

@@ -203,7 +203,7 @@ class TrainConfig(Table):
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
     """share of the steps over which the learning rate rises"""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon: fewer steps for a network that is trained whole; embeddings and vectors stay with AdamW"""
+    """muon makes the steps of hidden matrices orthogonal; embeddings, heads and vectors stay with AdamW"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """decoupled weight decay"""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999

@@ -165,7 +165,7 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
 
 
 LONG_RUN = 3_000_000
-"""Tokens from which compiling pays: on two cores it takes some 30 s, and saves about a third of the time of every step."""
+"""Tokens from which layers are compiled: some ten minutes of eager steps on two cores, beside which the start no longer counts."""
 
 
 def _compiled(plan: Plan, device: Device) -> bool:
