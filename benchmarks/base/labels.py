@@ -105,6 +105,36 @@ def labelling(pool: Mapping[str, Sequence[str]], draw: random.Random, *, unseen:
     return Labelling(messages=tuple(messages), answer=labels[wanted], choices=tuple(sorted(labels.values())))
 
 
+def by_module(passages: Sequence[Passage], draw: random.Random, count: int) -> dict[str, list[str]]:
+    """Return sentences of `count` modules: what belongs together shares its words, so this is the easiest rule to see."""
+    groups: dict[str, list[str]] = {}
+    while len(groups) < count:
+        one = draw.choice(passages)
+        found = [sentence for sentence in one.sentences if len(sentence) <= 160]
+        if len(found) >= 3:
+            groups[one.module] = found
+    return groups
+
+
+def practice(pool: Mapping[str, Sequence[str]], passages: Sequence[Passage], draw: random.Random) -> list[dict[str, str]]:
+    """Make a dialog in which text after text gets its label: from the second of a kind on, each label can be known."""
+    count, chance = draw.choice([2, 2, 2, 3]), draw.random()
+    each = 5 if count == 2 else 4
+    groups = None
+    if chance < 0.25:
+        groups = by_rule([one for found in pool.values() for one in found], RULES[draw.choice(sorted(RULES))], draw)
+    elif chance < 0.5:
+        groups = by_module(passages, draw, count)
+    groups = groups or {name: draw.sample(list(pool[name]), 5) for name in draw.sample(sorted(pool), count)}
+    labels = dict(zip(groups, new_labels(len(groups), draw), strict=True))
+    turns = [(text, labels[name]) for name, texts in groups.items() for text in texts[:each]]
+    draw.shuffle(turns)
+    head = draw.choice(wordings(HEADS, False))
+    messages = [message for text, label in turns for message in (user(text), assistant(label))]
+    messages[0] = user(f"{head}\n\n{turns[0][0]}")
+    return messages
+
+
 def user(content: str) -> dict[str, str]:
     """Return a message of the user."""
     return {"role": "user", "content": content}

@@ -4,8 +4,8 @@
     python benchmarks/base/make.py FOLDER
 
 In: the public sets `openstax` and `gsm8k`. Out, in FOLDER: books.jsonl, dev.jsonl, held_out.jsonl (text by module), reading.jsonl,
-reading_more.jsonl, reading_chat.jsonl, copying.jsonl and questions.jsonl (dialogs to train on), reading_test.jsonl,
-reading_unanswerable.jsonl and two_shot_test.jsonl (to measure on). The same on every machine.
+reading_more.jsonl, reading_chat.jsonl, labelling.jsonl, copying.jsonl and questions.jsonl (dialogs to train on), reading_test.jsonl,
+reading_unanswerable.jsonl and two_shot_test.jsonl (to measure on). The same on every machine; `--only` writes some of them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,15 @@ from wording import ABSENT_ANSWER, KINDS, layout, phrase
 
 from burnish.data.public import locate
 
-DIALOGS = {"reading.jsonl": 30_000, "reading_more.jsonl": 5_000, "reading_chat.jsonl": 10_000}
+DIALOGS = {"reading.jsonl": 30_000, "reading_more.jsonl": 5_000, "reading_chat.jsonl": 36_000}
 """Dialogs for the first and the second stretch of `tiny`, and for `tiny-chat`."""
 COPIES = 8_000
+LABELLINGS = 8_000
+FILES = (
+    *("books.jsonl", "dev.jsonl", "held_out.jsonl", "questions.jsonl"),
+    *("reading_test.jsonl", "reading_unanswerable.jsonl", "two_shot_test.jsonl"),
+    *(*DIALOGS, "labelling.jsonl", "copying.jsonl"),
+)
 LONGEST_DIALOG = 1600
 LONGEST_ANSWER = 700
 INVENTED_SHARE = 0.34
@@ -261,34 +266,60 @@ def write(path: Path, rows: Iterable[Row]) -> int:
     return count
 
 
-def main() -> None:
-    """Read the command line and write all files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    folder: Path = arguments.folder
-    folder.mkdir(parents=True, exist_ok=True)
+def label_dialogs(found: Sequence[Passage], draw: random.Random, *, count: int) -> Iterator[Row]:
+    """Yield `count` dialogs in which text after text is labelled."""
+    pool = labels.sentence_pool(found)
+    for number in range(count):
+        yield {"messages": labels.practice(pool, found, draw), "module": f"labels/{number}"}
+
+
+def write_texts(folder: Path, wanted: Container[str]) -> tuple[list[Row], list[Row]]:
+    """Write the text files that are wanted; return the modules to train on and those held out."""
     found = list(modules())
     held = [row for row, apart in found if apart]
     choosing = [row for row, apart in found if not apart and held_out_for_choosing(row["module"])]
     training = [row for row, apart in found if not apart and not held_out_for_choosing(row["module"])]
-    write(folder / "books.jsonl", training)
-    write(folder / "dev.jsonl", choosing)
-    write(folder / "held_out.jsonl", held)
-    write(folder / "questions.jsonl", question_dialogs())
+    files = {"books.jsonl": training, "dev.jsonl": choosing, "held_out.jsonl": held, "questions.jsonl": question_dialogs()}
+    for name, rows in files.items():
+        if name in wanted:
+            write(folder / name, rows)
+    return training, held
+
+
+def write_tests(folder: Path, wanted: Container[str], found: Sequence[Passage]) -> None:
+    """Write the files to measure on that are wanted, over passages that are held out."""
+    if "reading_test.jsonl" in wanted:
+        tests = reading_tests(found, random.Random(1))
+        write(folder / "reading_test.jsonl", tests)
+        print(dict(Counter(row["kind"] for row in tests)))
+    if "reading_unanswerable.jsonl" in wanted:
+        write(folder / "reading_unanswerable.jsonl", unanswerable_tests(found, random.Random(2)))
+    if "two_shot_test.jsonl" in wanted:
+        write(folder / "two_shot_test.jsonl", label_tests(found, random.Random(3)))
+
+
+def main() -> None:
+    """Read the command line and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="+", choices=FILES, default=FILES, metavar="FILE", help="write only these files")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
+    wanted: list[str] = arguments.only
+    folder.mkdir(parents=True, exist_ok=True)
+    training, held = write_texts(folder, wanted)
     common = common_words(training)
     seen = [passage for seed in range(3) for passage in passages(training, random.Random(seed), common=common)]
     unseen = [passage for seed in range(2) for passage in passages(held, random.Random(seed), common=common)]
     print(f"{len(seen):,} passages to train on, {len(unseen):,} held out", flush=True)
-    tests = reading_tests(unseen, random.Random(1))
-    write(folder / "reading_test.jsonl", tests)
-    print(dict(Counter(row["kind"] for row in tests)))
-    write(folder / "reading_unanswerable.jsonl", unanswerable_tests(unseen, random.Random(2)))
-    write(folder / "two_shot_test.jsonl", label_tests(unseen, random.Random(3)))
-    dialogs = training_dialogs(seen, random.Random(0), count=sum(DIALOGS.values()))
+    write_tests(folder, wanted, unseen)
     for name, count in DIALOGS.items():
-        write(folder / name, islice(dialogs, count))
-    write(folder / "copying.jsonl", copying_rows([row["text"] for row in training], random.Random(4), count=COPIES))
+        if name in wanted:
+            write(folder / name, training_dialogs(seen, random.Random(name), count=count))
+    if "labelling.jsonl" in wanted:
+        write(folder / "labelling.jsonl", label_dialogs(seen, random.Random(5), count=LABELLINGS))
+    if "copying.jsonl" in wanted:
+        write(folder / "copying.jsonl", copying_rows([row["text"] for row in training], random.Random(4), count=COPIES))
 
 
 if __name__ == "__main__":

@@ -197,13 +197,33 @@ Example = Text | Dialog | Pair | Rated | Labelled | Tagged | Answerable | Task
 # ---------------------------------------------------------------------------------------------------- what a model is asked for
 
 
+STREAMS: dict[str, str] = {
+    "reference": "log-probability of the target under the policy as it stood before step 0",
+    "sampled": "log-probability of the target under the policy that sampled it",
+    "advantage": "how much better the sampled answer was than expected",
+    "return": "what a value head is to predict at this place",
+    "value": "what the value head said at this place when the answer was sampled",
+    "margin": "by how much the chosen answer is better, for a margin between rewards",
+    "rating": "the number given to an answer, or 1 and 0 for a thumb up and down",
+    "divergence": "KTO's reference point: the mean divergence of policy and reference on unrelated answers",
+    "number": "the number that a regression head is to predict",
+    "classes": "[N, C] 1 for each class that holds, else 0",
+    "tags": "[N, C] for each type of span: 0 outside, 1 the first token, 2 inside",
+    "start": "share of this place among the right first tokens of an answer",
+    "end": "share of this place among the right last tokens of an answer",
+    "candidates": "[N, K] tokens that a teacher finds likely",
+    "teacher": "[N, K] the teacher's log-probability of each candidate",
+}
+"""The streams that objectives read, by name; float32 [N] where no shape is given."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
     """Tokens, and the places where something is predicted (read-outs): one example rendered for one model.
 
     tokens_T int32; at_N int32 positions whose hidden state is read; target_N what is predicted there; weight_N float32 how strongly
     it counts; streams_N further float32 arrays per read-out. Only the renderer knows about shifting: token i of a causal model is
-    read at i-1.
+    read at i-1. Streams are [N] or [N, K]: what a loss must know beyond the target, under names that `STREAMS` explains.
     """
 
     tokens_T: np.ndarray
@@ -265,10 +285,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """What the model gave at the read-outs; only what the objective names in `needs` is filled, each with one row per read-out."""
+    """What the model gave at the read-outs; only what the objective names in `needs` is filled, each with one row per read-out.
+
+    logprobs_N of the targets, entropy_N of the predictions in nats, candidates_NK the log-probabilities of the stream "candidates",
+    scores_NC the logits of the task's head, values_N what the value head expects.
+    """
 
     logprobs_N: torch.Tensor | None = None
     entropy_N: torch.Tensor | None = None
+    candidates_NK: torch.Tensor | None = None
+    scores_NC: torch.Tensor | None = None
+    values_N: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,6 +313,10 @@ class Objective:
     `function(outputs, batch, **options) -> Loss`; `counts(batch, **options) -> {term: denominator}` from read-outs and weights
     alone, known before any forward pass; `terms` are the names of both. A factor between terms belongs into the sums. `reads` are
     the example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
+
+    `renders` names how examples become sequences for it (`data.renderings`); `head` the kind of head that its scores come from: one
+    reading per sequence, per token, or the start and end of a span. `streams` must be on every sequence; those that no row can hold
+    ("reference", "divergence") are filled before the step that reads them.
     """
 
     function: Callable[..., Loss]
@@ -295,6 +326,9 @@ class Objective:
     reads: tuple[type, ...]
     metrics: tuple[str, ...] = ()
     additive: bool = True
+    renders: str = "answers"
+    head: Literal["sequence", "token", "span"] | None = None
+    streams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

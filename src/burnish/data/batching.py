@@ -162,13 +162,21 @@ def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: An
         target_N=joined([sequence.target_N for sequence in sequences], torch.long),
         weight_N=joined([sequence.weight_N for sequence in sequences], torch.float32),
         sequence_N=joined([np.full(len(sequence.at_N), number) for number, sequence in enumerate(sequences)], torch.long),
-        streams={name: joined([sequence.streams[name] for sequence in sequences], torch.float32) for name in names},
+        streams={name: _stream([sequence.streams[name] for sequence in sequences], device) for name in names},
         group_S=torch.as_tensor([sequence.group for sequence in sequences], device=device),
         role_S=tuple(sequence.role for sequence in sequences),
         task=sequences[0].task,
         origins=tuple(sequence.origin for sequence in sequences),
         tokens=sum(sequence.length for sequence in sequences),
     )
+
+
+def _stream(parts: list[np.ndarray], device: Any) -> torch.Tensor:
+    """Return a stream of all sequences, [N] or [N, K]: whole numbers (tokens) stay whole, all else is float32."""
+    import torch
+
+    values = np.concatenate(parts)
+    return torch.as_tensor(values, dtype=torch.long if values.dtype.kind == "i" else torch.float32, device=device)
 
 
 def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any, *, multiple: int = 1) -> Layout:
