@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import config
-from burnish.config_schema import TABLES, RunConfig, descriptions
+from burnish.config_schema import TABLES, RunConfig, TaskConfig, descriptions
 from burnish.data.formats import FORMATS
 from burnish.data.public import PUBLIC
 from burnish.objectives import OBJECTIVES
@@ -119,9 +119,12 @@ def fields_table() -> str:
     lines = ["| field | takes | default | meaning |", "|---|---|---|---|"]
     for name, meaning in descriptions().items():
         parent, _, key = name.rpartition(".")
-        model = TABLES[parent].__name__ if parent else ""
-        found = (schema["$defs"][model] if parent else schema)["properties"][key]
-        default = defaults[parent][key] if parent else defaults[key]
+        table = {**TABLES, "task.NAME": TaskConfig}.get(parent)
+        found = (schema["$defs"][table.__name__] if table else schema)["properties"][key]
+        if parent == "task.NAME":
+            default = None if key in ("data", "objective", "score") else TaskConfig().model_dump()[key]
+        else:
+            default = defaults[parent][key] if parent else defaults[key]
         shown = "required" if name == "data.source" else "not set" if default in (None, [], {}) else f"`{value_literal(default)}`"
         lines.append(f"| `{name}` | {values_of(found)} | {shown} | {meaning} |")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from burnish.data.batching import FixedBatches, collate, cut_packed, cut_padded, shuffled
+from burnish.data.batching import FixedBatches, MixedBatches, collate, cut_packed, cut_padded, shares_of, shuffled
 from burnish.types import Batch, Origin, Sequence
 
 
@@ -208,3 +208,57 @@ def test_a_sequence_without_readouts_is_carried() -> None:
     batch = collate([sequence(4, 1, readouts=0), sequence(3, 2)], packing=True, pad_id=0, device="cpu")
     assert batch.sequence_N.tolist() == [1, 1]
     assert batch.tokens == 7
+
+
+# ---------------------------------------------------------------------------------------------------------------------- several tasks
+
+
+def mixed(sizes: list[int], shares: list[float], *, batch: int) -> MixedBatches:
+    parts = []
+    for number, size in enumerate(sizes):
+        units = [[sequence(5, 100 * number + row, task=f"task{number}")] for row in range(1, size + 1)]
+        parts.append(fixed(units, batch=batch, seed=number))
+    return MixedBatches(parts, [share / sum(shares) for share in shares], batch)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.floats(0.01, 5)), min_size=1, max_size=4),
+    st.integers(1, 9),
+    st.integers(1, 12),
+)
+def test_each_task_gets_its_share_of_the_rows_and_what_is_left_over_is_carried_on(
+    tasks: list[tuple[int, float]], batch: int, steps: int
+) -> None:
+    source = mixed([size for size, _ in tasks], [share for _, share in tasks], batch=batch)
+    total: Counter[str] = Counter()
+    for step in range(steps):
+        rows = Counter(one.task for one in source(step) for _ in one.origins)
+        assert rows.total() == batch
+        total += rows
+    for number, share in enumerate(source.shares):
+        assert abs(total[f"task{number}"] - share * batch * steps) <= len(tasks)
+
+
+def test_a_step_of_several_tasks_is_the_same_whoever_asks_for_it_first() -> None:
+    straight, jumped = mixed([7, 3], [2, 1], batch=4), mixed([7, 3], [2, 1], batch=4)
+    expected = [lines(straight(step)) for step in range(6)]
+    assert [lines(jumped(step)) for step in (5, 0, 3, 1, 4, 2)] == [expected[step] for step in (5, 0, 3, 1, 4, 2)]
+
+
+def test_a_task_is_passed_through_whole_before_a_row_of_it_comes_again() -> None:
+    source = mixed([4, 8], [1, 2], batch=3)
+    seen = sum((lines(source(step)) for step in range(4)), Counter())
+    assert set(seen.values()) == {1} and len(seen) == 12
+
+
+def test_micro_batches_of_several_tasks_hold_one_each() -> None:
+    for batch in mixed([5, 5], [1, 1], batch=10)(0):
+        assert len({origin.line // 100 for origin in batch.origins if origin.line}) == 1
+
+
+def test_shares_follow_the_rows_the_temperature_or_what_is_given() -> None:
+    assert shares_of([30, 10], [None, None]) == pytest.approx([0.75, 0.25])
+    assert shares_of([30, 10], [1.0, 1.0]) == pytest.approx([0.5, 0.5])
+    tempered = shares_of([30, 10], [None, None], temperature=2.0)
+    assert tempered[0] / tempered[1] == pytest.approx(3**0.5)

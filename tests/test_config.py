@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from burnish import config, config_checks
 from burnish.config_problems import ELSEWHERE, unknown_key
-from burnish.config_schema import RunConfig, descriptions
+from burnish.config_schema import RunConfig, TaskConfig, descriptions
 from burnish.errors import ConfigError
 from run_files import UNHURRIED, load, problems, run_toml
 
@@ -51,11 +51,17 @@ FIELDS = [
     "data.near_duplicates",
     "objective.name",
     "technique.name",
+    "task.NAME.data",
+    "task.NAME.objective",
+    "task.NAME.score",
+    "task.NAME.share",
+    "task.NAME.weight",
     "train.steps",
     "train.epochs",
     "train.batch",
     "train.tokens",
     "train.packing",
+    "train.temperature",
     "train.learning_rate",
     "train.schedule",
     "train.warmup",
@@ -276,6 +282,12 @@ FOLLOWS = ("data.source", "output", "train.epochs", "model.name", "model.init", 
 @pytest.mark.parametrize("name", [name for name in SCHEMA_NAMES if name not in FOLLOWS])
 def test_defaults_are_what_a_run_has(name: str) -> None:
     """The default that the schema shows is the one a run gets, unless it follows from others."""
+    if name.startswith("task."):
+        key = name.rpartition(".")[-1]
+        run = load(None, values={"task": [{"name": "a", "data": "x"}]})
+        expected = {"data": run.config.task["a"].data}.get(key, getattr(TaskConfig(), key))
+        assert getattr(run.config.task["a"], key) == expected
+        return
     run = load(None, values={"data": "x", **({"model": {"init": "llama"}} if name.startswith("model.") else {})})
     found: Any = run.config
     for part in name.split("."):

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from burnish import config_checks, config_layers, config_options, config_problems, run_file
+from burnish import config_checks, config_layers, config_options, config_problems, config_tasks, run_file
 from burnish.config_layers import CHOICES, EXCLUSIVE, Key, Merged, Problem, lookup
 from burnish.config_options import Registries
 from burnish.config_schema import Choice, ModelConfig, RunConfig, descriptions
@@ -82,8 +82,9 @@ def load(
     layers = [config_layers.use_case_layer(defaults)] if defaults else []
     layers += [config_layers.file_layer(file)] if file is not None else []
     layers += [config_layers.python_layer(values, folder=here)] if values else []
-    merged = config_layers.merge([*layers, command])
-    merged.problems += [*problems, *clashes]
+    named = [config_tasks.by_name(layer) for layer in (*layers, command)]
+    merged = config_layers.merge([layer for layer, _ in named])
+    merged.problems += [*problems, *clashes, *(problem for _, unnamed in named for problem in unnamed)]
     config_checks.fill(merged, path=path)
     config = _checked(merged, registries, base)
     if config is None or merged.problems:
@@ -108,12 +109,26 @@ def _checked(merged: Merged, registries: Registries, base: Path) -> RunConfig | 
     """Return the valid run, or None after adding what is wrong to the problems."""
     options = _checked_options(merged, registries, base)
     config, found = _validated(merged)
-    found += config_checks.names(merged, registries, base=base)
+    found += config_checks.of_each_task(merged, lambda view, _: config_checks.names(view, registries, base=base))
     wrong = {problem.key for problem in (*merged.problems, *found)}
-    merged.problems += found + config_checks.between_fields(merged, wrong)
+    merged.problems += found + config_checks.shares(merged)
+    merged.problems += config_checks.of_each_task(
+        merged, lambda view, prefix: config_checks.between_fields(view, [config_tasks.inside(prefix, key) for key in wrong])
+    )
     if config is None:
         return None
-    return config.model_copy(update={kind: Choice(name=getattr(config, kind).name, **chosen) for kind, chosen in options.items()})
+    for key, chosen in options.items():
+        config = _with_options(config, key, chosen)
+    return config
+
+
+def _with_options(config: RunConfig, key: Key, options: Mapping[str, Any]) -> RunConfig:
+    """Return the run with the options of one function of its own, or of one of its tasks."""
+    if key[0] == "task":
+        task = config.task[str(key[1])]
+        task = task.model_copy(update={"objective": Choice(name=task.objective.name, **options)})
+        return config.model_copy(update={"task": {**config.task, str(key[1]): task}})
+    return config.model_copy(update={str(key[0]): Choice(name=getattr(config, str(key[0])).name, **options)})
 
 
 def _validated(merged: Merged) -> tuple[RunConfig | None, list[Problem]]:
@@ -140,25 +155,26 @@ def _as_typed(merged: Merged, error: ValidationError, *, above: Key = ()) -> boo
     return changed
 
 
-def _checked_options(merged: Merged, registries: Registries, base: Path) -> dict[str, dict[str, Any]]:
-    """Return the options of objective and technique with defaults filled in; what is wrong is added to the problems."""
-    complete = {}
-    for kind in CHOICES:
-        table = merged.tree.get(kind)
+def _checked_options(merged: Merged, registries: Registries, base: Path) -> dict[Key, dict[str, Any]]:
+    """Return the options of technique and objectives with defaults filled in; what is wrong is added to the problems."""
+    tasks: list[Key] = [("task", name, "objective") for name in config_tasks.names(merged)]
+    complete: dict[Key, dict[str, Any]] = {}
+    for key in [("technique",), *(tasks or [("objective",)])]:
+        kind, table = str(key[-1]), lookup(merged.tree, key)
         name = table.get("name") if isinstance(table, dict) else None
         if not isinstance(table, dict) or not isinstance(name, str) or not name:
             continue
         try:
             known = _signature(kind, name, registry=registries[kind], base=base)
         except ConfigError as refused:
-            merged.problems.append(Problem(merged.place((kind, "name")), (kind, "name"), str(refused)))
+            merged.problems.append(Problem(merged.place((*key, "name")), (*key, "name"), str(refused)))
             continue
         values, error = config_options.validate(known, _options(table))
-        if error is not None and _as_typed(merged, error, above=(kind,)):
+        if error is not None and _as_typed(merged, error, above=key):
             values, error = config_options.validate(known, _options(table))
         if error is not None:
-            merged.problems += config_problems.problems(error, merged, above=(kind,), siblings=known.names)
-        complete[kind] = values
+            merged.problems += config_problems.problems(error, merged, above=key, siblings=known.names)
+        complete[key] = values
     return complete
 
 
@@ -179,21 +195,35 @@ def _signature(kind: str, name: str, *, registry: config_options.Registry, base:
 def _leaves(config: RunConfig) -> Iterator[tuple[Key, Any]]:
     """Yield every value of a run; a source and a list are one value, column names are one each.
 
-    A model that has a name is that name, without the sizes of a fresh one.
+    A model that has a name is that name, without the sizes of a fresh one; a run of several tasks has no data of its own.
     """
     tree = config.model_dump(mode="json", by_alias=True)
     if not config.model.is_fresh:
         tree["model"] = config.model.name
+    tasks = tree.pop("task")
+    if tasks:
+        tree = {name: value for name, value in tree.items() if name not in config_tasks.PARTS}
     for name, value in tree.items():
         if not isinstance(value, dict):
             yield (name,), value
     for name, value in tree.items():
         if isinstance(value, dict):
-            for key, item in value.items():
-                if (name, key) == ("data", "columns"):
-                    yield from (((name, key, column), theirs) for column, theirs in item.items())
-                else:
-                    yield (name, key), item
+            yield from (((name, *key), item) for key, item in _leaves_of(name, value))
+    for name, task in tasks.items():
+        for part, value in task.items():
+            if isinstance(value, dict):
+                yield from ((("task", name, part, *key), item) for key, item in _leaves_of(part, value))
+            else:
+                yield ("task", name, part), value
+
+
+def _leaves_of(name: str, table: Mapping[str, Any]) -> Iterator[tuple[Key, Any]]:
+    """Yield every value of a table, those of `data.columns` one by one."""
+    for key, item in table.items():
+        if (name, key) == ("data", "columns"):
+            yield from (((key, column), theirs) for column, theirs in item.items())
+        else:
+            yield (key,), item
 
 
 def _origins(config: RunConfig, merged: Merged) -> dict[str, str]:
@@ -210,7 +240,8 @@ def with_value(resolved: Resolved, name: str, value: Any, *, origin: str) -> Res
     Setting train.steps replaces train.epochs, and the other exclusive pairs likewise. Raises ConfigError where the value does not
     fit the field. The name is the program's, not the user's: an unknown one is an assertion.
     """
-    assert name in (*descriptions(), "model") or name.split(".")[0] in CHOICES, f"no field is called {name}"
+    known = name in (*descriptions(), "model") or name.split(".")[0] in (*CHOICES, "task")
+    assert known, f"no field is called {name}"
     changes = {name: value}
     for here, other in (order for pair in EXCLUSIVE for order in (pair, pair[::-1])):
         if here == name and value not in (None, 0):
@@ -226,6 +257,11 @@ def with_value(resolved: Resolved, name: str, value: Any, *, origin: str) -> Res
 
 def _changed(config: RunConfig, name: str, value: Any) -> RunConfig:
     table, _, key = name.partition(".")
+    if table == "task":
+        task, _, field = key.rpartition(".")
+        before = config.task[task]
+        after = type(before).model_validate_json(json.dumps({**before.model_dump(mode="json"), field: value}))
+        return config.model_copy(update={"task": {**config.task, task: after}})
     if not key:
         checked = RunConfig.model_validate_json(json.dumps({name: value}))
         return config.model_copy(update={name: getattr(checked, name)})
@@ -261,26 +297,29 @@ def dump(resolved: Resolved, *, folder: Path | None = None) -> str:
     if folder is not None:
         config = _with_paths(resolved, lambda text: os.path.relpath(resolved.base / text, folder.resolve()))
     lines = ["# Every value of this run, with where it comes from. Tuning this file again repeats the run."]
-    table = None
+    table: Key = ()
     for key, value in _leaves(config):
         if value is None:
             continue
-        if len(key) > 1 and key[0] != table:
-            table = key[0]
-            lines += ["", f"[{table}]"]
-        name = dotted(key if len(key) == 1 else key[1:])
+        above = key[: 2 if key[0] == "task" else 1]
+        if len(key) > 1 and above != table:
+            table = above
+            lines += ["", f"[{dotted(table)}]"]
+        name = dotted(key if len(key) == 1 else key[len(above) :])
         lines.append(f"{name} = {value_literal(_short(value), wide=True)}  {comment('from: ' + _origin(resolved, key))}")
     return "\n".join(lines) + "\n"
 
 
 def _origin(resolved: Resolved, key: Key) -> str:
-    return next((resolved.origins[name] for name in (dotted(key), dotted(key[:2])) if name in resolved.origins), "default")
+    tries = (dotted(key), dotted(key[:-1]), dotted(key[:2]))
+    return next((resolved.origins[name] for name in tries if name in resolved.origins), "default")
 
 
 def _with_paths(resolved: Resolved, change: Callable[[str], str]) -> RunConfig:
-    tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include={"model", "data"}), change)
+    tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include={"model", "data", "task"}), change)
     data = resolved.config.data.model_validate_json(json.dumps(tree["data"]))
-    return resolved.config.model_copy(update={"model": ModelConfig(**tree["model"]), "data": data})
+    tasks = {name: task.model_validate_json(json.dumps(tree["task"][name])) for name, task in resolved.config.task.items()}
+    return resolved.config.model_copy(update={"model": ModelConfig(**tree["model"]), "data": data, "task": tasks})
 
 
 def _short(value: Any) -> Any:

@@ -6,11 +6,12 @@ themselves, and a tree in which every value that follows from others is filled i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from burnish.config_layers import CHOICES, EXCLUSIVE, Key, Merged, Place, Problem, lookup
+from burnish import config_tasks
+from burnish.config_layers import EXCLUSIVE, Key, Merged, Place, Problem, lookup
 from burnish.config_options import Registries, check_name
 from burnish.config_problems import shown
 from burnish.config_schema import DEFAULT_EPOCHS, DEFAULT_MODEL, DEFAULT_VOCABULARY, ModelConfig, RunConfig
@@ -42,30 +43,49 @@ def fill(merged: Merged, *, path: Path | None) -> None:
     model is to be learned, and a linear baseline says nothing of it.
     """
 
-    def put(name: str, value: Any, origin: str) -> None:
-        table = merged.tree
-        for part in name.split(".")[:-1]:
+    if config_tasks.names(merged):
+        # What concerns all tasks first, then each of them as if it were the run.
+        config_tasks.distribute(merged)
+        dev = any(_has_dev(_values(view)) for _, view in config_tasks.views(merged))
+        _put_free(merged, [*_of_run(merged, path), ("technique.name", default_of("technique.name"), "default")])
+        config_tasks.each(merged, lambda view: _put_free(view, _of_task(view)))
+    else:
+        dev = _has_dev(_values(merged))
+        _put_free(merged, [*_of_run(merged, path), *_of_task(merged)])
+        _put_free(merged, [("technique.name", default_of("technique.name"), "default")])
+    if not dev:
+        _put_free(merged, [("evaluate.best", False, "the data")])
+
+
+def _put_free(merged: Merged, values: Iterable[tuple[str, Any, str]]) -> None:
+    """Put values by dotted name, with where they come from, wherever nobody has set one."""
+    for name, value, origin in values:
+        key = key_of(name)
+        above = lookup(merged.tree, key[:-1])
+        if lookup(merged.tree, key) is not None or not (above is None or isinstance(above, dict)):
+            continue
+        table: Any = merged.tree
+        for part in key[:-1]:
             table = table.setdefault(part, {})
-        if isinstance(table, dict):
-            table[name.split(".")[-1]] = value
-            merged.places[key_of(name)] = Place(origin, origin)
+        table[key[-1]] = value
+        merged.places[key] = Place(origin, origin)
 
-    def free(name: str) -> bool:
-        above = key_of(name)[:-1]
-        return lookup(merged.tree, key_of(name)) is None and isinstance(lookup(merged.tree, above) or {}, dict)
 
-    # Options may be given without the name of the function that is the default.
-    names = [(f"{kind}.name", default_of(f"{kind}.name"), "default") for kind in CHOICES]
-    for name, value, origin in [("output", default_output(path), "default"), *_of_model(merged.tree), *names]:
-        if free(name):
-            put(name, value, origin)
-    if free("train.epochs") and free("train.steps"):
-        put("train.epochs", DEFAULT_EPOCHS, "default")
+def _of_run(merged: Merged, path: Path | None) -> list[tuple[str, Any, str]]:
+    """Return what follows for the whole run: names, values and where they come from."""
+    found = [("output", default_output(path), "default"), *_of_model(merged.tree)]
+    if lookup(merged.tree, ("train", "epochs")) is None and lookup(merged.tree, ("train", "steps")) is None:
+        found.append(("train.epochs", DEFAULT_EPOCHS, "default"))
+    return found
+
+
+def _of_task(merged: Merged) -> list[tuple[str, Any, str]]:
+    """Return what follows for a task: options may be given without the name of the function that is the default."""
+    found: list[tuple[str, Any, str]] = [("objective.name", default_of("objective.name"), "default")]
     for part in ("dev", "test"):
-        if not free(f"data.{part}") and free(f"data.{part}_share"):
-            put(f"data.{part}_share", 0.0, f"data.{part}")
-    if free("evaluate.best") and not _has_dev(_values(merged)):
-        put("evaluate.best", False, "the data")
+        if lookup(merged.tree, ("data", part)) is not None:
+            found.append((f"data.{part}_share", 0.0, f"data.{part}"))
+    return found
 
 
 def _of_model(tree: Any) -> list[tuple[str, Any, str]]:
@@ -127,6 +147,26 @@ def between_fields(merged: Merged, wrong: Collection[Key]) -> list[Problem]:
             key = key_of(said[0])
             found.append(Problem(merged.place(key), key, said[1]))
     return found
+
+
+def of_each_task(merged: Merged, check: Callable[[Merged, Key], list[Problem]]) -> list[Problem]:
+    """Return what a check of one task finds in each, told under the task's own name."""
+    return [
+        Problem(one.place, config_tasks.prefixed(prefix, one.key), one.text)
+        for prefix, view in config_tasks.views(merged)
+        for one in check(view, prefix)
+    ]
+
+
+def shares(merged: Merged) -> list[Problem]:
+    """Return the problem of tasks of which some name a share and others do not."""
+    tasks = config_tasks.names(merged)
+    given = [name for name in tasks if lookup(merged.tree, ("task", name, "share")) is not None]
+    if not given or len(given) == len(tasks):
+        return []
+    without = ", ".join(name for name in tasks if name not in given)
+    key: Key = ("task", given[0], "share")
+    return [Problem(merged.place(key), key, f"is set here and not for {without}; set it for every task, or for none")]
 
 
 def _no_data(values: Values) -> tuple[str, str] | None:

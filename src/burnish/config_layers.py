@@ -134,10 +134,11 @@ def command_layer(overrides: Sequence[run_file.Override], *, folder: Path | None
 
 def _long_form(item: run_file.Override) -> run_file.Override:
     """Return `data=rows.jsonl` as `data.source=rows.jsonl`, so that it stands beside `data.limit=100`; others unchanged."""
-    short: dict[tuple[str, ...], str] = {("data",): "source", **{(name,): "name" for name in ("model", *CHOICES)}}
-    if item.path not in short or isinstance(item.value, dict):
+    short = {"data": "source", **dict.fromkeys(("model", *CHOICES), "name")}
+    inner = item.path[2:] if item.path[0] == "task" else item.path
+    if len(inner) != 1 or inner[0] not in short or isinstance(item.value, dict):
         return item
-    return replace(item, path=(*item.path, short[item.path]))
+    return replace(item, path=(*item.path, short[inner[0]]))
 
 
 # ------------------------------------------------------------------------------------------------------------ plain and canonical
@@ -188,7 +189,16 @@ def _not_plain(value: object) -> str:
 
 def canonical(layer: Layer) -> Layer:
     """Return the layer with every short form written out and its paths settled, so that layers can be merged key by key."""
-    tree = dict(layer.tree)
+    tree = _long_forms(layer.tree)
+    if isinstance(tree.get("task"), dict):
+        tree["task"] = {name: _long_forms(task) if isinstance(task, dict) else task for name, task in tree["task"].items()}
+    folder = layer.folder
+    return replace(layer, tree=tree if folder is None else map_paths(tree, lambda text: str(folder / text)))
+
+
+def _long_forms(given: Tree) -> Tree:
+    """Return a run, or a task of it, with every short form written out."""
+    tree = dict(given)
     if "model" in tree:
         tree["model"] = config_schema.as_model(tree["model"])
     if "data" in tree:
@@ -200,8 +210,7 @@ def canonical(layer: Layer) -> Layer:
             tree[name] = config_schema.as_choice(tree[name])
     if "score" in tree:
         tree["score"] = config_schema.as_names(tree["score"])
-    folder = layer.folder
-    return replace(layer, tree=tree if folder is None else map_paths(tree, lambda text: str(folder / text)))
+    return tree
 
 
 def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
@@ -211,9 +220,12 @@ def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     model like `runs/base` is an earlier output and, as every output, relative to the current folder.
     """
     tree = _copy(tree)
-    data = tree.get("data")
+    tasks = tree.get("task")
     holders: list[tuple[Any, str]] = []
-    if isinstance(data, dict):
+    for part in (tree, *(tasks.values() if isinstance(tasks, dict) else ())):
+        data = part.get("data") if isinstance(part, dict) else None
+        if not isinstance(data, dict):
+            continue
         sources = data.get("source")
         holders += [(data, "dev"), (data, "test")]
         holders += [(item, "source") for item in (sources if isinstance(sources, list) else [])]
@@ -317,22 +329,27 @@ def _drop_replaced(merged: Merged, layer: Layer) -> None:
             f"the fresh model of {merged.place(init).origin} is left out: the run begins with {value_literal(named)}"
         )
         remove(merged, ("model",))
-    for pair in EXCLUSIVE:
-        for here, other in (pair, pair[::-1]):
-            key, other_key = tuple(here.split(".")), tuple(other.split("."))
-            # A share of 0 says only that nothing is taken from the rows; it does not speak against rows of their own.
-            if lookup(layer.tree, key) not in (None, 0) and lookup(layer.tree, other_key) is None:
-                remove(merged, other_key)
-    for name in CHOICES:
-        before, now = lookup(merged.tree, (name, "name")), lookup(layer.tree, (name, "name"))
-        if now is None or now == (config_schema.RunConfig.model_fields[name].default.name if before is None else before):
-            continue
-        for option in (
-            [key for key in merged.tree.get(name, {}) if key != "name"] if isinstance(merged.tree.get(name), dict) else []
-        ):
-            place = merged.place((name, option))
-            shown = value_literal(merged.tree[name][option])
-            merged.notes.append(
-                f"{name}.{option} = {shown} ({place.origin}) is left out: it belongs to another {name} than {now!r}"
-            )
-            remove(merged, (name, option))
+    tasks: list[Key] = [("task", name) for name in layer.tree.get("task", {})] if isinstance(layer.tree.get("task"), dict) else []
+    for prefix in [(), *tasks]:
+        for pair in EXCLUSIVE:
+            for here, other in (pair, pair[::-1]):
+                key, other_key = (*prefix, *here.split(".")), (*prefix, *other.split("."))
+                # A share of 0 says only that nothing is taken from the rows; it does not speak against rows of their own.
+                if lookup(layer.tree, key) not in (None, 0) and lookup(layer.tree, other_key) is None:
+                    remove(merged, other_key)
+        for kind in CHOICES:
+            _drop_options(merged, layer, (*prefix, kind))
+
+
+def _drop_options(merged: Merged, layer: Layer, key: Key) -> None:
+    """Remove the options of a function that the next layer replaces by another one, with a note on each."""
+    kind = str(key[-1])
+    before, now = lookup(merged.tree, (*key, "name")), lookup(layer.tree, (*key, "name"))
+    table = lookup(merged.tree, key)
+    default = config_schema.RunConfig.model_fields[kind].default.name
+    if now is None or now == (default if before is None else before) or not isinstance(table, dict):
+        return
+    for option in [name for name in table if name != "name"]:
+        said = f"{dotted((*key, option))} = {value_literal(table[option])} ({merged.place((*key, option)).origin})"
+        merged.notes.append(f"{said} is left out: it belongs to another {kind} than {now!r}")
+        remove(merged, (*key, option))

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 DEFAULT_EPOCHS = 3
+ONE_TASK = "main"
+"""What the only task of a run is called."""
 DEFAULT_MODEL = "tiny"
 DEFAULT_VOCABULARY = 8192
 SMALLEST_VOCABULARY = 288
@@ -196,6 +198,8 @@ class TrainConfig(Table):
     """token budget of a micro-batch; cuts a step into pieces that fit in memory, changes no result"""
     packing: bool = False
     """lay several sequences into one row, isolated from each other"""
+    temperature: Annotated[float, Field(ge=1)] = 1.0
+    """how several tasks share a step where they name no shares: 1 in proportion to their rows, greater ones more evenly"""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """highest learning rate; not set: that of the technique"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -212,6 +216,23 @@ class TrainConfig(Table):
     """greatest norm of the gradient; 0: not clipped"""
     compile: bool | None = None
     """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
+
+
+class TaskConfig(Table):
+    """One of several tasks that a model learns at once: its own data, objective and scores, and its part of each step and of the loss."""
+
+    data: Annotated[DataConfig, BeforeValidator(as_data, json_schema_input_type=str | list[str | SourceConfig] | DataConfig)] = (
+        DataConfig()
+    )
+    """what is learned from for this task; fields left out are those of the run's [data]"""
+    objective: Annotated[Choice, BeforeValidator(as_choice, json_schema_input_type=str | Choice)] = Choice(name="sft")
+    """what loss; not set: the run's"""
+    score: Annotated[tuple[Text, ...], BeforeValidator(_names, json_schema_input_type=str | list[str])] = ()
+    """scores by name, the first one decides; not set: the run's, or chosen from the data"""
+    share: Annotated[float, Field(gt=0)] | None = None
+    """part of a step's rows, in proportion to the other tasks' shares; set for all tasks or for none (none: by train.temperature)"""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """factor of this task's loss, which is a mean over its own rows"""
 
 
 class SaveConfig(Table):
@@ -278,6 +299,8 @@ class RunConfig(Table):
     """what loss"""
     technique: Annotated[Choice, BeforeValidator(as_choice, json_schema_input_type=str | Choice)] = Choice(name="lora")
     """which parameters may move"""
+    task: dict[str, TaskConfig] = Field(default_factory=dict)
+    """several tasks by name instead of one: each a table with data, objective, score, share and weight"""
     train: TrainConfig = TrainConfig()
     """how long, how much at once, how fast"""
     save: SaveConfig = SaveConfig()
@@ -286,6 +309,18 @@ class RunConfig(Table):
     """measuring during and after tuning"""
     log: LogConfig = LogConfig()
     """what is written down while tuning"""
+
+    def of_task(self, name: str) -> RunConfig:
+        """Return the run as if it had this task alone; the run itself where it has no tasks by name."""
+        if not self.task:
+            return self
+        task = self.task[name]
+        return self.model_copy(update={"data": task.data, "objective": task.objective, "score": task.score, "task": {}})
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the tasks; one called main where there is only one."""
+        return tuple(self.task) or (ONE_TASK,)
 
 
 TABLES: dict[str, type[Table]] = {
@@ -304,7 +339,9 @@ def descriptions() -> dict[str, str]:
     """Return every field of a run by its dotted name, with the sentence that explains it."""
     found: dict[str, str] = {}
     for name, field in RunConfig.model_fields.items():
-        if name in TABLES:
+        if name == "task":
+            found.update({f"task.NAME.{key}": item.description or "" for key, item in TaskConfig.model_fields.items()})
+        elif name in TABLES:
             found.update({f"{name}.{key}": item.description or "" for key, item in TABLES[name].model_fields.items()})
         else:
             found[name] = field.description or ""

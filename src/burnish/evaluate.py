@@ -78,6 +78,36 @@ def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking
     return totals
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """One score on the rows of one task; `label` is its name, after the task's where there are several."""
+
+    label: str
+    name: str
+    score: Score
+    renderer: Renderer
+    tasks: Sequence[Task]
+
+    @staticmethod
+    def of(name: str, renderer: Renderer, tasks: Sequence[Task], *, task: str | None) -> Measure:
+        """Return the measure of a score by its name; ConfigError for an unknown one."""
+        return Measure(name if task is None else f"{task}/{name}", name, resolve(name), renderer, tasks)
+
+    def value(self, answers: Sequence[Answer]) -> float:
+        """Return the score of answers, without an interval."""
+        return value(self.score, answers, self.tasks)
+
+
+def joint(measures: Sequence[Measure], values: Mapping[str, float]) -> float:
+    """Return the one figure by which the best checkpoint of a run is chosen.
+
+    It is the only measure as it is; of several tasks the mean of their measures, those of which less is better counted as negative.
+    """
+    if len(measures) == 1:
+        return values[measures[0].label]
+    return float(np.mean([values[one.label] if one.score.higher_is_better else -values[one.label] for one in measures]))
+
+
 def value(score: Score, answers: Sequence[Answer], tasks: Sequence[Task]) -> float:
     """Return one score over all tasks, without an interval: what tuning watches on dev rows."""
     return float(score.combine(score.statistics(answers, tasks).sum(0)))

@@ -26,10 +26,9 @@ def conclude(
     atomic.write_directory(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
     )
-    settings = plan.resolved.config
-    tasks = plan.tasks("test")
     facts = run_facts(plan, model, progress)
-    if not tasks:
+    held_out = {name: tasks for name, part in plan.parts.items() if (tasks := part.tasks("test"))}
+    if not held_out:
         written = {
             "schema": 1,
             "run": facts,
@@ -40,37 +39,71 @@ def conclude(
         }
         report.write_report(run, written)
         return written
-    scores = resolve_scores(settings.score)
-    say(f"Measuring the tuned model and its base on {len(tasks)} held-out rows")
-    arms: dict[str, Sequence[Answer]] = {"tuned": answer(model, plan.renderer, tasks, scores, asking)}
-    arms = {"base": base_answers(plan, model, tasks, scores, asking), **arms}
-    baseline = linear_baseline(plan.tasks("train"), tasks, seed=settings.seed) if settings.evaluate.baseline else None
-    written = measured(tasks, arms, scores, baseline=baseline, seed=settings.seed)
+    say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
+    tuned = _answers(plan, model, held_out, asking)
+    base = base_answers(plan, model, held_out, asking)
+    arms = {name: {"base": base[name], "tuned": tuned[name]} for name in held_out}
+    measures = {}
+    for name, tasks in held_out.items():
+        part = plan.parts[name]
+        linear = linear_baseline(part.tasks("train"), tasks, seed=part.config.seed) if part.config.evaluate.baseline else None
+        scores = resolve_scores(part.config.score)
+        measures[name] = measured(tasks, arms[name], scores, baseline=linear, seed=part.config.seed)
+    notes = [*plan.notes, *(note for part in plan.parts.values() for note in part.gathered.notes)]
     written = {
         "schema": 1,
         "run": facts,
-        **written,
-        "notes": [*plan.notes, *plan.gathered.notes],
+        **together(measures),
+        "notes": list(dict.fromkeys(notes)),
         "best_step": progress["best_step"] or progress["step"],
     }
     if progress["stopped_early"]:
         written["stopped_early"] = progress["step"]
-    _write_answers(run, tasks, arms)
+    _write_answers(run, held_out, arms)
     report.write_report(run, written)
     return written
 
 
-def base_answers(plan: Plan, model: Model, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking) -> list[Answer]:
+def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
+    """Return a model's answers to the rows of each task."""
+    return {
+        name: answer(model, plan.parts[name].renderer, tasks, resolve_scores(plan.parts[name].config.score), asking)
+        for name, tasks in held_out.items()
+    }
+
+
+def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return the answers of the model as it was before tuning: the adapter switched off, or the base loaded again."""
     if plan.technique.reference == "adapter_off":
         with model.network.disable_adapter():
-            return answer(model, plan.renderer, tasks, scores, asking)
+            return _answers(plan, model, held_out, asking)
     before = load_model(plan.found.name, model.target)
     try:
-        return answer(before, plan.renderer, tasks, scores, asking)
+        return _answers(plan, before, held_out, asking)
     finally:
         del before
         gc.collect()
+
+
+def together(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the measured part of a report from those of its tasks: the only one, or all under their tasks' names."""
+    if len(measures) == 1:
+        return dict(next(iter(measures.values())))
+    first = next(iter(measures))
+    baselines = {name: one["baseline"] for name, one in measures.items() if "baseline" in one}
+    found: dict[str, Any] = {
+        "scores": {f"{name}/{score}": row for name, one in measures.items() for score, row in one["scores"].items()},
+        "headline": f"{first}/{measures[first]['headline']}",
+        "verdict": " ".join(f"{name}: {one['verdict']}" for name, one in measures.items()),
+        "verdicts": {name: one["verdict"] for name, one in measures.items()},
+        "examples": [{"task": name, **row} for name, one in measures.items() for row in one["examples"]],
+    }
+    if baselines:
+        found["baseline"] = {
+            "name": ", ".join(f"{name}: {one['name']}" for name, one in baselines.items()),
+            "seconds": round(sum(one["seconds"] for one in baselines.values()), 2),
+        }
+    return found
 
 
 def measured(
@@ -109,7 +142,7 @@ def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str
         "name": settings.output,
         "model": str(settings.model),
         "technique": settings.technique.name,
-        "objective": settings.objective.name,
+        "objective": ", ".join(dict.fromkeys(part.config.objective.name for part in plan.parts.values())),
         "steps": progress["step"],
         "seconds": round(seconds, 1),
         "tokens": progress["tokens"],
@@ -122,19 +155,23 @@ def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str
     }
 
 
-def _write_answers(run: runs.Run, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]]) -> None:
+def _write_answers(
+    run: runs.Run, held_out: Mapping[str, Sequence[Task]], arms: Mapping[str, Mapping[str, Sequence[Answer]]]
+) -> None:
     """Write every held-out row with every arm's answer, one JSON line each, for whoever wants to look closer."""
     lines = []
-    for number, task in enumerate(tasks):
-        row: dict[str, Any] = {"origin": str(task.origin), "group": task.group}
-        if task.text is None:
-            row["expected"] = task.expected.texts[0] if task.expected.texts else ""
-        for arm, answers in arms.items():
-            given = answers[number]
-            row[arm] = (
-                {"text": given.text, "stopped": given.stopped}
-                if task.text is None
-                else {"nll": given.nll, "bytes": given.nll_bytes}
-            )
-        lines.append(json.dumps(row, ensure_ascii=False))
+    for name, tasks in held_out.items():
+        for number, task in enumerate(tasks):
+            row: dict[str, Any] = {"task": name} if len(held_out) > 1 else {}
+            row |= {"origin": str(task.origin), "group": task.group}
+            if task.text is None:
+                row["expected"] = task.expected.texts[0] if task.expected.texts else ""
+            for arm, answers in arms[name].items():
+                given = answers[number]
+                row[arm] = (
+                    {"text": given.text, "stopped": given.stopped}
+                    if task.text is None
+                    else {"nll": given.nll, "bytes": given.nll_bytes}
+                )
+            lines.append(json.dumps(row, ensure_ascii=False))
     runs.write_text(run.path / "answers.jsonl", "".join(line + "\n" for line in lines))

@@ -6,76 +6,81 @@ file, its data or its model's folder is found here, at once, before any weights 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from heapq import nlargest
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from burnish.config import Resolved, model_reference, with_value
-from burnish.data.check_sequences import check_sequences
-from burnish.data.dialog import as_task
+from burnish.config import Resolved, RunConfig, model_reference, with_value
+from burnish.config_options import private_function
+from burnish.data.batching import shares_of
+from burnish.data.dialog import Frame
 from burnish.data.estimate import estimate, measure_matmul
-from burnish.data.findings import joined
 from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
-from burnish.data.report import data_report
 from burnish.data.seen import Seen, load_seen
-from burnish.data.tokens import token_ids
 from burnish.devices import cpu_bfloat16
-from burnish.errors import BurnishError, ConfigError, DataError, ModelError, combined
+from burnish.errors import BurnishError, ConfigError, ModelError
 from burnish.gather import Gathered, gather
 from burnish.models import Found, end_ids, find_model, longest_input, open_tokenizer, refuse_foreign_code
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
 from burnish.prepare_fresh import fresh_model, special_tokens
-from burnish.scores import SCORES, applicable, resolve
+from burnish.prepare_task import TaskPlan, answer_tokens, fitting_scores, plan_task, refuse_unreadable, task_report
+from burnish.scores import SCORES
 from burnish.techniques import TECHNIQUES
-from burnish.types import Objective, Sequence, Task, Technique, Text
-
-LONGEST_ANSWER = 512
-"""The most tokens that an answer gets unless the run says otherwise."""
+from burnish.types import Objective, Sequence, Task, Technique
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A run that can start: every choice made, every row rendered.
-
-    `sequences` are what an optimizer step counts: those of a row that is kept, or one window of a long text; `kept` the number of
-    the row that each comes from, among `gathered.examples["train"]`.
-    """
+    """A run that can start: every choice made, every row rendered. `parts` are its tasks by name, one called main where it has one."""
 
     resolved: Resolved
     found: Found
     model_config: Any
-    renderer: Renderer
-    gathered: Gathered
-    rendered: list[list[Sequence]]
-    sequences: list[list[Sequence]]
-    kept: list[int]
-    objective: Objective
+    parts: dict[str, TaskPlan]
     technique: Technique
     report: dict[str, Any]
     notes: list[str]
 
+    @property
+    def first(self) -> TaskPlan:
+        """The first task: in the form of its rows the model is asked where nothing else is said."""
+        return next(iter(self.parts.values()))
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of the content and division of all rows."""
+        if len(self.parts) == 1:
+            return self.first.gathered.fingerprint
+        return hashlib.sha256(
+            " ".join(f"{name} {part.gathered.fingerprint}" for name, part in self.parts.items()).encode()
+        ).hexdigest()
+
+    def sequences(self) -> Iterator[Sequence]:
+        """Yield every sequence that is learned from, of all tasks."""
+        for part in self.parts.values():
+            yield from chain.from_iterable(part.sequences)
+
+    def shares(self) -> list[float]:
+        """Return each task's part of a step."""
+        parts = list(self.parts.values())
+        sizes = [len(part.order()(0)) for part in parts]
+        return shares_of(sizes, [part.share for part in parts], temperature=self.resolved.config.train.temperature)
+
     def tasks(self, side: str) -> list[Task]:
-        """Return the rows of a side as tasks to attempt, each with the group that its interval is drawn over."""
-        rows = zip(self.gathered.examples[side], self.gathered.groups[side], strict=True)
-        return [replace(as_task(example, self.gathered.frame), group=group) for example, group in rows]
+        """Return the rows of a side as tasks to attempt, those of all tasks one after the other."""
+        return [task for part in self.parts.values() for task in part.tasks(side)]
 
     def settings(self) -> dict[str, Any]:
-        """Return what a tuned model's folder says of itself: the form in which it was taught, to be asked in the same form."""
-        frame = self.gathered.frame
-        text = all(isinstance(example, Text) for example in self.gathered.examples["train"])
-        return {
-            "form": "text" if text else "dialog",
-            "system": frame.system,
-            "prompt": frame.prompt,
-            "choices": list(frame.choices),
-            "max_length": self.renderer.max_length,
-            "max_tokens": self.resolved.config.evaluate.max_tokens,
-        }
+        """Return what a tuned model's folder says of itself, with a table for each task where there are several."""
+        several = {name: part.settings() for name, part in self.parts.items()} if len(self.parts) > 1 else {}
+        return self.first.settings() | ({"tasks": several} if several else {})
 
 
 def registries() -> dict[str, Any]:
@@ -88,129 +93,92 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
 
     Raises ConfigError, ModelError or DataError with all problems found; a model that cannot be opened does not hide those of the data.
     """
-    objective, technique = _chosen(resolved)
+    config = resolved.config
+    technique, objectives = _technique(resolved), {name: _objective(resolved, name) for name in config.task_names}
     problems: list[BurnishError] = []
-    found = renderer = model_config = gathered = None
+    opened: _Opened | None = None
+    gathered: dict[str, Gathered] = {}
     special: tuple[str, ...] = ()
-    notes: list[str] = list(resolved.notes)
-    fresh = resolved.config.model.is_fresh
+    fresh = config.model.is_fresh
     try:
         if fresh:
             special = special_tokens(resolved)
         else:
-            found, model_config, renderer, notes = _open(resolved, find_model(model_reference(resolved)))
-            special = tuple(renderer.tokenizer.all_special_tokens)
-        if technique.saves == "adapter" and (fresh or (found is not None and found.adapter is not None)):
-            raise ModelError(no_base(str(resolved.config.model)) if fresh else second_adapter(str(resolved.config.model)))
+            opened = _open(resolved, find_model(model_reference(resolved)))
+            special = tuple(opened.tokenizer.all_special_tokens)
+        if technique.saves == "adapter" and (fresh or (opened is not None and opened.found.adapter is not None)):
+            raise ModelError(no_base(str(config.model)) if fresh else second_adapter(str(config.model)))
     except BurnishError as error:
         problems.append(error)
-    try:
-        seen = seen_by(found) if found is not None else None
-        gathered = gather(resolved.config, resolved.base, special_tokens=special, seen=seen)
-        _refuse_unreadable(gathered, objective, resolved.config.objective.name)
-    except BurnishError as error:
-        problems.append(error)
+    for name, objective in objectives.items():
+        try:
+            seen = seen_by(opened.found) if opened is not None else None
+            gathered[name] = gather(config.of_task(name), resolved.base, special_tokens=special, seen=seen)
+            refuse_unreadable(gathered[name], objective, config.of_task(name).objective.name)
+        except BurnishError as error:
+            problems.append(error)
     if problems:
         if len(problems) == 1:
             raise problems[0]
         raise type(problems[0])("\n".join(str(problem) for problem in problems)) from problems[-1]
-    assert gathered is not None
+    notes = [] if opened is None else opened.notes
     if fresh:
         # It learns its tokenizer from the rows, so it is made after them and before everything that reads a model.
-        place, made = fresh_model(resolved, gathered)
-        found, model_config, renderer, notes = _open(resolved, find_model(str(place.resolve())))
-        notes += made
-    assert found is not None and renderer is not None
-    renderer = replace(renderer, frame=gathered.frame)
-    return _plan(resolved, found, model_config, renderer, gathered, objective, technique, notes=notes, measure=measure)
-
-
-def _plan(
-    resolved: Resolved,
-    found: Found,
-    model_config: Any,
-    renderer: Renderer,
-    gathered: Gathered,
-    objective: Objective,
-    technique: Technique,
-    *,
-    notes: list[str],
-    measure: bool,
-) -> Plan:
-    """Render, check, and fill in the values that follow from the data."""
-    data = resolved.config.data
-    examples = gathered.examples["train"]
-    rendered = _render(renderer, examples)
-    findings = joined(
-        [
-            gathered.findings,
-            check_sequences(examples, rendered, limit=renderer.max_length, policy=data.long_rows, end_tokens=renderer.end_ids),
-        ]
-    )
-    findings.raise_for_errors()
-    units = _units(examples, rendered, renderer, data.long_rows)
-    plan = Plan(
-        resolved=resolved,
-        found=found,
-        model_config=model_config,
-        renderer=renderer,
-        gathered=replace(gathered, findings=findings),
-        rendered=rendered,
-        sequences=[parts for _, parts in units],
-        kept=[row for row, _ in units],
-        objective=objective,
-        technique=technique,
-        report={},
-        notes=notes,
-    )
-    plan = replace(plan, resolved=_fill(plan))
+        place, made = fresh_model(resolved, list(gathered.values()))
+        opened = _open(resolved, find_model(str(place.resolve())))
+        notes = [*opened.notes, *made]
+    assert opened is not None
+    parts = {
+        name: plan_task(name, config, gathered[name], _renderer(opened, config.of_task(name)), objective)
+        for name, objective in objectives.items()
+    }
+    plan = Plan(resolved, opened.found, opened.config, parts, technique, {}, notes)
+    plan = _filled(plan)
     return replace(plan, report=_report(plan, measure=measure))
 
 
-def _units(
-    examples: list[Any], rendered: list[list[Sequence]], renderer: Renderer, policy: Any
-) -> list[tuple[int, list[Sequence]]]:
-    """Return (row, sequences) of each unit that a step counts: a row within the length limit, or one window of a text.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """Where a model lies, its configuration and tokenizer, without weights, and notes on it."""
 
-    A long document would else weigh as much as it is long in a step that is counted in examples.
-    """
-    units = []
-    for row, parts in enumerate(rendered):
-        fitting = renderer.within(parts, policy)
-        split = [[window] for window in fitting] if isinstance(examples[row], Text) else [fitting]
-        units += [(row, unit) for unit in split if unit]
-    return units
+    found: Found
+    config: Any
+    tokenizer: Any
+    notes: list[str]
 
 
-def _chosen(resolved: Resolved) -> tuple[Objective, Technique]:
-    """Return the objective and technique that the run names."""
-    from burnish.config_options import private_function
-
-    def of(registry: Any, name: str) -> Any:
-        return registry[name] if name in registry else private_function(name, resolved.base)
-
-    objective, technique = of(OBJECTIVES, resolved.config.objective.name), of(TECHNIQUES, resolved.config.technique.name)
-    for value, kind, field in ((objective, Objective, "objective"), (technique, Technique, "technique")):
-        if not isinstance(value, kind):
-            raise ConfigError(
-                f"{field}.name: expected a burnish.types.{kind.__name__} under that name, found {type(value).__name__}."
-            )
-    return objective, technique
-
-
-def _open(resolved: Resolved, found: Found) -> tuple[Found, Any, Renderer, list[str]]:
-    """Return where the model lies, its configuration and a renderer, without weights."""
-    from burnish.data.dialog import Frame
-
+def _open(resolved: Resolved, found: Found) -> _Opened:
     refuse_foreign_code(found)
     model_config, tokenizer, notes = open_tokenizer(found)
-    data, longest = resolved.config.data, longest_input(model_config)
+    return _Opened(found, model_config, tokenizer, [*resolved.notes, *notes])
+
+
+def _renderer(opened: _Opened, config: RunConfig) -> Renderer:
+    """Return what renders the rows of a task for this model; ConfigError for a limit above what the model reads."""
+    data, longest = config.data, longest_input(opened.config)
     if data.max_length is not None and data.max_length > longest:
         raise ConfigError(f"data.max_length = {data.max_length}, but the model reads {longest} tokens at most.")
-    limit = data.max_length or min(longest, resolved.config.train.tokens)
+    limit = data.max_length or min(longest, config.train.tokens)
     frame = Frame(data.system, data.prompt)
-    renderer = Renderer(tokenizer, limit, end_ids(tokenizer, model_config), frame, learn=data.learn)
-    return found, model_config, renderer, [*resolved.notes, *notes]
+    return Renderer(opened.tokenizer, limit, end_ids(opened.tokenizer, opened.config), frame, learn=data.learn)
+
+
+def _technique(resolved: Resolved) -> Technique:
+    """Return the technique that the run names."""
+    return _chosen(resolved, TECHNIQUES, resolved.config.technique.name, Technique, "technique")
+
+
+def _objective(resolved: Resolved, task: str) -> Objective:
+    """Return the objective that a task names."""
+    return _chosen(resolved, OBJECTIVES, resolved.config.of_task(task).objective.name, Objective, "objective")
+
+
+def _chosen(resolved: Resolved, registry: Any, name: str, kind: type[Any], field: str) -> Any:
+    """Return the entry of a registry, or the user's own; ConfigError where it is of another kind."""
+    value: Any = registry[name] if name in registry else private_function(name, resolved.base)
+    if not isinstance(value, kind):
+        raise ConfigError(f"{field}.name: expected a burnish.types.{kind.__name__} under that name, found {type(value).__name__}.")
+    return value
 
 
 def seen_by(found: Found) -> Seen | None:
@@ -234,33 +202,8 @@ def no_base(model: str) -> str:
     )
 
 
-def _refuse_unreadable(gathered: Gathered, objective: Objective, name: str) -> None:
-    """Raise DataError where rows are of a kind that the objective cannot learn from."""
-    wrong = [example for example in gathered.examples["train"] if not isinstance(example, objective.reads)]
-    if wrong:
-        kinds = sorted({type(example).__name__ for example in wrong})
-        reads = ", ".join(kind.__name__ for kind in objective.reads)
-        raise DataError(
-            f"objective {name!r} cannot learn from {', '.join(kinds)} rows ({len(wrong)}, the first at {wrong[0].origin}); it reads "
-            f"{reads}. Choose another objective (burnish ls objectives) or another data.format."
-        )
-
-
-def _render(renderer: Renderer, examples: list[Any]) -> list[list[Sequence]]:
-    """Return the sequences of each example; DataError lists every row that the model's template refuses."""
-    rendered, problems = [], []
-    for example in examples:
-        try:
-            rendered.append(renderer.sequences(example))
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise combined(DataError, "Rows that this model's chat template cannot show", problems)
-    return rendered
-
-
-def _fill(plan: Plan) -> Resolved:
-    """Return the run with what follows from technique and data filled in: learning rate, steps, intervals, scores, answer length."""
+def _filled(plan: Plan) -> Plan:
+    """Return the plan with what follows from technique and data filled in: learning rate, steps, intervals, scores, answer length."""
     resolved = plan.resolved
     config = resolved.config
     if config.train.learning_rate is None:
@@ -269,54 +212,45 @@ def _fill(plan: Plan) -> Resolved:
             rate, origin = first_learning_rate(config.model.hidden), "model.hidden"
         resolved = with_value(resolved, "train.learning_rate", rate, origin=origin)
     if config.train.steps is None:
-        order = plan.gathered.order(plan.kept, config.seed)
-        rows = sum(len(order(epoch)) for epoch in range(config.train.epochs or 1))
+        orders = [part.order() for part in plan.parts.values()]
+        rows = sum(len(order(epoch)) for order in orders for epoch in range(config.train.epochs or 1))
         resolved = with_value(
             resolved, "train.steps", -(-rows // config.train.batch), origin=f"the data ({config.train.epochs} epochs)"
         )
     steps = resolved.config.train.steps or 1
     if config.save.every == 0:
         resolved = with_value(resolved, "save.every", max(1, -(-steps // 10)), origin="the number of steps")
-    if config.evaluate.every == 0 and plan.gathered.examples["dev"]:
+    if config.evaluate.every == 0 and any(part.gathered.examples["dev"] for part in plan.parts.values()):
         resolved = with_value(resolved, "evaluate.every", max(1, -(-steps // 5)), origin="the number of steps")
-    tasks = plan.tasks("test") or plan.tasks("dev") or plan.tasks("train")
-    if not config.score:
-        resolved = with_value(resolved, "score", applicable(tasks), origin="the data")
-    if config.evaluate.max_tokens is None and any(task.text is None for task in tasks):
-        resolved = with_value(resolved, "evaluate.max_tokens", _answer_tokens(plan), origin="the data")
-    for name in resolved.config.score:
-        if not any(resolve(name).applies(task) for task in tasks):
-            raise ConfigError(
-                f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(applicable(tasks))}."
-            )
-    return resolved
-
-
-def _answer_tokens(plan: Plan) -> int:
-    """Return a limit on answers that leaves the longest expected one a quarter more room."""
-    longest = max(int(np.count_nonzero(sequence.weight_N)) for parts in plan.sequences for sequence in parts)
-    if plan.renderer.learn == "everything":
-        # Prompts are learned too, so what is learned is no measure of an answer and of the token that ends it.
-        answers = (text for task in plan.tasks("train") if task.text is None for text in task.expected.texts[:1])
-        longest = max((len(token_ids(plan.renderer.tokenizer, text)) for text in nlargest(32, answers, key=len)), default=0) + 1
-    return int(min(LONGEST_ANSWER, max(16, 1.25 * longest), max(1, plan.renderer.max_length // 2)))
+    for name, part in plan.parts.items():
+        field = f"task.{name}.score" if config.task else "score"
+        scores = fitting_scores(part)
+        if not part.config.score:
+            resolved = with_value(resolved, field, scores, origin="the data")
+    answered = [part for part in plan.parts.values() if any(task.text is None for task in part.measured_on())]
+    if config.evaluate.max_tokens is None and answered:
+        limit = max(answer_tokens(part) for part in answered)
+        resolved = with_value(resolved, "evaluate.max_tokens", limit, origin="the data")
+    parts = {name: replace(part, config=resolved.config.of_task(name)) for name, part in plan.parts.items()}
+    return replace(plan, resolved=resolved, parts=parts)
 
 
 def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
-    """Return the data report of the run, with an estimate of its cost where asked."""
-    gathered, tokenizer = plan.gathered, plan.renderer.tokenizer
-    return data_report(
-        gathered.examples,
-        {"train": plan.rendered},
-        findings=gathered.findings,
-        sources=gathered.sources,
-        limit=plan.renderer.max_length,
-        policy=plan.resolved.config.data.long_rows,
-        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
-        groups=gathered.groups,
-        notes=[*gathered.notes, *plan.notes],
-        estimated=estimate_cost(plan) if measure else None,
-    )
+    """Return the data report of the run, with an estimate of its cost where asked; of several tasks each has a report of its own."""
+    estimated = estimate_cost(plan) if measure else None
+    if len(plan.parts) == 1:
+        return task_report(plan.first, notes=plan.notes, estimated=estimated)
+    shares = dict(zip(plan.parts, plan.shares(), strict=True))
+    tasks = {
+        name: task_report(part, notes=[], estimated=None) | {"share": shares[name], "weight": part.weight, "name": name}
+        for name, part in plan.parts.items()
+    }
+    return {
+        "tasks": tasks,
+        "notes": plan.notes,
+        "estimate": estimated,
+        "sources": [one for task in tasks.values() for one in task["sources"]],
+    }
 
 
 def estimate_cost(plan: Plan) -> dict[str, Any]:
@@ -325,9 +259,10 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
     sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options)
     fast = config.dtype != "float32" and cpu_bfloat16()
     stored = 2 if config.dtype == "bfloat16" or (fast and sizes.adapter) else 4
-    lengths = np.asarray([sequence.length for parts in plan.sequences for sequence in parts], dtype=float)
-    trained = sum(int(np.count_nonzero(sequence.weight_N)) for parts in plan.sequences for sequence in parts)
-    per_step = float(lengths.sum()) / len(plan.sequences) * config.train.batch
+    lengths = np.asarray([sequence.length for sequence in plan.sequences()], dtype=float)
+    trained = sum(int(np.count_nonzero(sequence.weight_N)) for sequence in plan.sequences())
+    means = [sum(one.length for unit in part.sequences for one in unit) / len(part.sequences) for part in plan.parts.values()]
+    per_step = config.train.batch * sum(share * mean for share, mean in zip(plan.shares(), means, strict=True))
     rows = int(min(per_step, config.train.tokens))
     flops = measure_matmul(2.0, "bfloat16" if fast else "float32", rows=max(rows, 16), hidden=sizes.hidden)
     return estimate(

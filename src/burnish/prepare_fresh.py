@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def special_tokens(resolved: Resolved) -> tuple[str, ...]:
     return SPECIAL_TOKENS if resolved.config.model.tokenizer is None else tuple(_borrowed(resolved).all_special_tokens)
 
 
-def fresh_model(resolved: Resolved, gathered: Gathered) -> tuple[Path, list[str]]:
+def fresh_model(resolved: Resolved, gathered: Sequence[Gathered]) -> tuple[Path, list[str]]:
     """Return the folder of the run's fresh model, made where it is not there yet, and notes for the user."""
     model, beside = resolved.config.model, Path(resolved.config.output).parent
     if model.tokenizer is not None:
@@ -83,10 +83,11 @@ def _borrowed(resolved: Resolved) -> Any:
         raise ModelError(f"model.tokenizer = {resolved.config.model.tokenizer!r} cannot be used. {error}") from error
 
 
-def _texts(gathered: Gathered) -> Iterator[str]:
-    """Yield everything that the training rows say."""
-    for example in gathered.examples["train"]:
-        yield from (field.text for field in fields(example) if field.text)
+def _texts(gathered: Sequence[Gathered]) -> Iterator[str]:
+    """Yield everything that the training rows of all tasks say."""
+    for part in gathered:
+        for example in part.examples["train"]:
+            yield from (field.text for field in fields(example) if field.text)
 
 
 def _content(tokenizer: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +17,10 @@ from typing import Any
 
 from burnish import config, locks, runs, tune_saving
 from burnish.config import Resolved
-from burnish.data.batching import FixedBatches
+from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
-from burnish.evaluate import Asking, answer, resolve_scores, value
+from burnish.evaluate import Asking, Measure, answer, joint
 from burnish.finish import conclude
 from burnish.models import Model, adapt, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
@@ -28,6 +29,7 @@ from burnish.sampling import Options
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
 from burnish.tune_state import Progress, Running, Watch
+from burnish.types import Batch
 
 __all__ = ["Watch", "tune"]
 
@@ -119,7 +121,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         weight_decay=settings.train.weight_decay,
         beta2=settings.train.beta2,
     )
-    dev = plan.tasks("dev")[: settings.evaluate.limit]
+    dev = {name: part.tasks("dev")[: settings.evaluate.limit] for name, part in plan.parts.items()}
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
         _write_facts(running, device)
@@ -164,24 +166,12 @@ def _loop(running: Running) -> None:
     plan, settings, progress = running.plan, running.plan.resolved.config, running.progress
     if progress.stopped_early:
         return  # resumed after the last step, before the end
-    batches = FixedBatches(
-        examples=plan.sequences,
-        order=plan.gathered.order(plan.kept, settings.seed),
-        batch=settings.train.batch,
-        tokens=settings.train.tokens,
-        packing=settings.train.packing,
-        pad_id=running.model.pad_id(),
-        device=running.model.device,
-        rank=running.ranks.rank,
-        ranks=running.ranks.size,
-        multiple=_multiple(running.model),
-    )
-    tasks = {"main": TaskLoss(plan.objective, settings.objective.options)}
+    tasks = {name: TaskLoss(part.objective, part.config.objective.options, part.weight) for name, part in plan.parts.items()}
     _evaluate(running)
     running.model.network.train()
     for step in train(
         running.model,
-        batches,
+        _batches(running),
         tasks=tasks,
         optimizer=running.optimizer,
         schedule=running.schedule,
@@ -203,6 +193,27 @@ def _loop(running: Running) -> None:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
         _stop_if_asked(running)
+
+
+def _batches(running: Running) -> Callable[[int], list[Batch]]:
+    """Return what gives each step its micro-batches: the rows of the only task, or of each by its share."""
+    plan, settings = running.plan, running.plan.resolved.config
+    parts = [
+        FixedBatches(
+            examples=part.sequences,
+            order=part.order(),
+            batch=settings.train.batch,
+            tokens=settings.train.tokens,
+            packing=settings.train.packing,
+            pad_id=running.model.pad_id(),
+            device=running.model.device,
+            rank=running.ranks.rank,
+            ranks=running.ranks.size,
+            multiple=_multiple(running.model),
+        )
+        for part in plan.parts.values()
+    ]
+    return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
 
 
 def _multiple(model: Model) -> int:
@@ -249,36 +260,49 @@ def _evaluate(running: Running) -> bool:
     """
     settings, progress = running.plan.resolved.config, running.progress
     every = settings.evaluate.every
-    due = every > 0 and bool(running.dev) and (progress.step % every == 0 or progress.step == running.schedule.steps)
+    due = every > 0 and any(running.dev.values()) and (progress.step % every == 0 or progress.step == running.schedule.steps)
     if not due or progress.evaluated >= progress.step:
         return False
-    name = settings.score[0]
-    score = resolve_scores([name])[name]
+    measures = _measures(running)
     reached = 0.0
     if running.ranks.rank == 0:
         try:
-            answers = answer(running.model, running.plan.renderer, running.dev, {name: score}, _asking(running))
+            values = {
+                one.label: one.value(answer(running.model, one.renderer, one.tasks, {one.name: one.score}, _asking(running)))
+                for one in measures
+            }
         except Stopped:
             tune_saving.save(running)
             raise
-        reached = value(score, answers, running.dev)
-        record = {"step": progress.step, "dev": {name: reached}}
-        runs.log_metrics(running.run, record)
+        reached = joint(measures, values)
+        runs.log_metrics(running.run, {"step": progress.step, "dev": values})
         if running.events is not None:
-            running.events.add(progress.step, {f"dev/{name}": reached})
-        running.watch.say(f"step {progress.step}: dev {name} {reached:.4g} on {len(running.dev)} rows")
+            running.events.add(progress.step, {f"dev/{label}": found for label, found in values.items()})
+        told = ", ".join(f"{one.label} {values[one.label]:.4g} on {len(one.tasks)} rows" for one in measures)
+        running.watch.say(f"step {progress.step}: dev {told}")
     reached = running.ranks.share(reached)
     progress.evaluated = progress.step
     running.model.network.train()
     if progress.step == 0:
         return False
-    better = progress.best is None or (reached > progress.best if score.higher_is_better else reached < progress.best)
+    higher = len(measures) > 1 or measures[0].score.higher_is_better
+    better = progress.best is None or (reached > progress.best if higher else reached < progress.best)
     if better:
         progress.best, progress.best_step, progress.worse = reached, progress.step, 0
     else:
         progress.worse += 1
     progress.stopped_early = 0 < settings.evaluate.patience <= progress.worse
     return better and settings.evaluate.best
+
+
+def _measures(running: Running) -> list[Measure]:
+    """Return what is measured on dev rows: the first score of each task that has any."""
+    parts = running.plan.parts
+    return [
+        Measure.of(part.config.score[0], part.renderer, running.dev[name], task=name if len(parts) > 1 else None)
+        for name, part in parts.items()
+        if running.dev[name]
+    ]
 
 
 def _asking(running: Running) -> Asking:

@@ -103,7 +103,7 @@ def changed_sources(plan: Plan, output: Path) -> list[str]:
         before = [source["sha256"] for source in json.loads(file.read_text(encoding="utf-8"))["sources"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file} cannot be read ({type(error).__name__}), so it is not known which rows were held out.") from error
-    now = plan.gathered.sources
+    now = [source for part in plan.parts.values() for source in part.gathered.sources]
     if len(before) != len(now):
         return [str(source["name"]) for source in now]
     return [str(source["name"]) for source, sha256 in zip(now, before, strict=True) if source["sha256"] != sha256]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def save(running: Running) -> None:
             tensors=tensors,
             state={"progress": asdict(progress), "groups": groups, "rng": rng_state},
             facts={
-                "data": running.plan.gathered.fingerprint,
+                "data": running.plan.fingerprint,
                 "model": model_digest(running.plan.found),
                 "config": config_digest(running.plan.resolved),
                 "ranks": running.ranks.size,
@@ -112,7 +113,7 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
     if found.path is None:
         return plan
     facts, changes = checkpoint.facts(found.path), []
-    same_data = facts.get("data") == plan.gathered.fingerprint
+    same_data = facts.get("data") == plan.fingerprint
     same_model = facts.get("model") == model_digest(plan.found)
     if run.run_toml.is_file():
         before = config.load(run.run_toml, registries=registries())
@@ -122,7 +123,7 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
         changes = config.difference(before, plan.resolved)
         if same_data and _unplaced(before) == _unplaced(plan.resolved):
             # The same rows from another place: their folder, or that of the run, was moved.
-            changes = [change for change in changes if not change.startswith(("data.source:", "data.dev:", "data.test:"))]
+            changes = [change for change in changes if not re.match(r"(task\..+\.)?data\.(source|dev|test):", change)]
         if same_model and facts.get("model") is not None:
             changes = [change for change in changes if not change.startswith("model:")]
     elif facts.get("config") != config_digest(plan.resolved):
@@ -142,8 +143,11 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
 
 def _unplaced(resolved: Resolved) -> Any:
     """Return the sources of a run without where they lie."""
-    data = resolved.config.data
-    return [source.model_dump(exclude={"source"}) for source in data.sources], data.dev is None, data.test is None
+    found = []
+    for name in resolved.config.task_names:
+        data = resolved.config.of_task(name).data
+        found.append(([source.model_dump(exclude={"source"}) for source in data.sources], data.dev is None, data.test is None))
+    return found
 
 
 def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
@@ -176,7 +180,7 @@ def _compiled(plan: Plan, device: Device) -> bool:
     if wanted is not None:
         return wanted
     train = plan.resolved.config.train
-    mean = sum(sequence.length for parts in plan.sequences for sequence in parts) / len(plan.sequences)
+    mean = sum(sequence.length for sequence in plan.sequences()) / sum(len(part.sequences) for part in plan.parts.values())
     long = mean * train.batch * (train.steps or 1) >= LONG_RUN
     # Only what was measured: a whole model on a processor with fast bfloat16 products.
     return long and lacking is None and device.name == "cpu" and device.products == "bfloat16" and plan.technique.saves == "model"

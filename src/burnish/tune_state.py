@@ -57,7 +57,7 @@ class Running:
     ranks: Ranks
     stop: Stop
     watch: Watch
-    dev: list[Task]
+    dev: dict[str, list[Task]]
     progress: Progress
     events: runs.EventWriter | None = None
     saved: int = -1

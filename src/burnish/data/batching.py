@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,23 +49,76 @@ class FixedBatches:
 
     def chosen(self, step: int) -> list[int]:
         """Return the numbers of the examples of a step."""
+        return self.rows(step * self.batch, self.batch)
+
+    def rows(self, first: int, count: int) -> list[int]:
+        """Return the numbers of `count` examples from the one that stands at place `first` of all epochs in a row."""
         assert self.examples, "no examples to make batches of"
-        first, found, epoch = step * self.batch, [], 0
-        while len(found) < self.batch:
+        found: list[int] = []
+        epoch = 0
+        while len(found) < count:
             numbers = self.order(epoch)
-            found += [int(number) for number in numbers[first : first + self.batch - len(found)]] if first < len(numbers) else []
+            found += [int(number) for number in numbers[first : first + count - len(found)]] if first < len(numbers) else []
             first = max(0, first - len(numbers))
             epoch += 1
         return found
 
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step, the longest first, so that memory is short at once or never."""
-        units = [unit for number in self.chosen(step) for unit in units_of(self.examples[number])]
+        return self.cut(self.chosen(step))
+
+    def cut(self, numbers: Many[int]) -> list[Batch]:
+        """Return this rank's micro-batches of some examples."""
+        units = [unit for number in numbers for unit in units_of(self.examples[number])]
         cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
         return [
             collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device, multiple=self.multiple)
             for micro in cut[self.rank :: self.ranks]
         ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixedBatches:
+    """Batches of several tasks: each step takes a part of its rows from each, and a micro-batch holds one task.
+
+    `shares` add up to 1. What a share leaves over of a row is carried to the next step, so that after any number of steps each task
+    has had its share to within a row.
+    """
+
+    parts: Many[FixedBatches]
+    shares: Many[float]
+    batch: int
+    taken: list[tuple[int, ...]] = field(default_factory=list)
+    """Rows of each task before step 0, 1, 2 ...: filled as far as it has been asked for, and the same whoever asks."""
+
+    def before(self, step: int) -> tuple[int, ...]:
+        """Return how many rows of each task stand in the steps before this one."""
+        if not self.taken:
+            self.taken.append((0,) * len(self.parts))
+        while len(self.taken) <= step:
+            counts = list(self.taken[-1])
+            for row in range(sum(counts), sum(counts) + self.batch):
+                behind = [share * (row + 1) - count for share, count in zip(self.shares, counts, strict=True)]
+                counts[behind.index(max(behind))] += 1
+            self.taken.append(tuple(counts))
+        return self.taken[step]
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step, task after task."""
+        batches: list[Batch] = []
+        for part, first, end in zip(self.parts, self.before(step), self.before(step + 1), strict=True):
+            if end > first:
+                batches += part.cut(part.rows(first, end - first))
+        return batches
+
+
+def shares_of(rows: Many[int], given: Many[float | None], *, temperature: float = 1.0) -> list[float]:
+    """Return each task's part of a step: as given, else in proportion to its rows to the power of 1 / temperature.
+
+    Temperature 1 takes every row equally often; a greater one favours small tasks. Source: Raffel et al. 2019, arXiv 1910.10683, section 3.5.2.
+    """
+    raw = [float(share) if share is not None else count ** (1.0 / temperature) for count, share in zip(rows, given, strict=True)]
+    return [share / sum(raw) for share in raw]
 
 
 def shuffled(size: int, seed: int) -> Callable[[int], np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from burnish.errors import ConfigError, DataError
@@ -132,6 +133,6 @@ def _with_system(messages: tuple[Message, ...], frame: Frame) -> tuple[Message, 
     return (Message(role="system", content=content(frame.system)), *messages)
 
 
-def known_labels(examples: list[Example]) -> tuple[str, ...]:
+def known_labels(examples: Iterable[Example]) -> tuple[str, ...]:
     """Return all labels of labelled examples, sorted."""
     return tuple(sorted({label for example in examples if isinstance(example, Labelled) for label in example.labels}))

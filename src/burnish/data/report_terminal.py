@@ -23,7 +23,26 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def print_data_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print sources, sides, labels, trained tokens, findings, the marked example and the estimate of a data report."""
+    """Print sources, sides, labels, trained tokens, findings, the marked example and the estimate of a data report.
+
+    Of a run with several tasks, one after the other.
+    """
+    if "tasks" in report:
+        for name, task in report["tasks"].items():
+            console.print()
+            share = f"{100 * task['share']:.0f} % of every step's rows"
+            console.print(_plain(f"Task {name}: {share}, weight {task['weight']:g}"), style="bold underline")
+            _print_task(task, console)
+    else:
+        _print_task(report, console)
+    for note in report["notes"]:
+        console.print(_plain(f"note: {note}"), style="dim")
+    if estimate := report["estimate"]:
+        _show(console, "Estimate", _estimate(estimate))
+        console.print(_plain("assuming: " + "; ".join(estimate["assumes"]) + "."), style="dim")
+
+
+def _print_task(report: Mapping[str, Any], console: Console) -> None:
     _sources(report, console)
     _show(console, "Rows", _sides(report["sides"]))
     _over_limit(report["sides"], console)
@@ -32,14 +51,9 @@ def print_data_report(report: Mapping[str, Any], console: Console) -> None:
         _show(console, heading, _labels(labels, list(report["sides"])))
     if histogram := report["sides"].get("train", {}).get("trained_histogram"):
         _show(console, "Learned tokens per training row", _histogram(histogram))
-    for note in report["notes"]:
-        console.print(_plain(f"note: {note}"), style="dim")
     _findings(report["findings"], console)
     if report["example"]:
         console.print(marked_example(report["example"], brackets=console.no_color or console.color_system is None))
-    if estimate := report["estimate"]:
-        _show(console, "Estimate", _estimate(estimate))
-        console.print(_plain("assuming: " + "; ".join(estimate["assumes"]) + "."), style="dim")
 
 
 def printable(text: str) -> str:

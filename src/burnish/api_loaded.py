@@ -1,0 +1,79 @@
+"""A model that is ready to answer: loaded, with the form in which it was taught.
+
+Enters: the name of a model, and prompts or rows. Leaves: a `Loaded`, and tasks to put to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from burnish.data.dialog import Frame, as_task, known_labels
+from burnish.data.render import Renderer
+from burnish.data.split import group_keys
+from burnish.devices import Device, choose_device
+from burnish.errors import UsageError, suggestion
+from burnish.models import Model, load_model
+from burnish.types import Example, Expected, Message, Origin, Task, content
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model that is ready to answer, in the form in which it was taught."""
+
+    model: Model
+    renderer: Renderer
+    settings: Mapping[str, Any]
+
+    @property
+    def continues_text(self) -> bool:
+        """Whether it was taught plain text, so that a prompt is continued and not answered."""
+        return self.settings.get("form") == "text"
+
+    def task(self, prompt: str) -> Task:
+        """Return a user's prompt as a task, framed by the run's own system prompt and prompt template."""
+        origin = Origin("prompt")
+        if self.continues_text:
+            return Task(messages=(), expected=Expected(), text=prompt, origin=origin)
+        frame = self.renderer.frame
+        system = (Message(role="system", content=content(frame.system)),) if frame.system else ()
+        return Task(
+            messages=(*system, Message(role="user", content=content(frame.ask(prompt)))), expected=Expected(), origin=origin
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------- tune and check
+
+
+def load(
+    name: str | Path, *, dtype: str = "auto", adapter: bool = True, task: str | None = None, device: Device | None = None
+) -> Loaded:
+    """Return a model by run directory, folder, bundled name or hub id, ready to answer as it was taught.
+
+    `device` is where and in which number formats; not given, it is chosen by `dtype`. Of a model that learned several tasks, `task` says
+    in the form of which it is asked; the first if not given. Raises UsageError for a task that it did not learn.
+    """
+    model = load_model(str(name), device or choose_device(dtype, moves_base=False), adapter=adapter)
+    settings = model.found.settings
+    if task is not None:
+        known = settings.get("tasks", {})
+        if task not in known:
+            said = (
+                f"Its tasks: {', '.join(known)}.{suggestion(task, known)}" if known else "It learned one task, which has no name."
+            )
+            raise UsageError(f"{name} has no task {task!r}. {said}")
+        settings = known[task]
+    frame = Frame(settings.get("system"), settings.get("prompt"), tuple(settings.get("choices", ())))
+    limit = int(settings.get("max_length") or model.max_length)
+    return Loaded(model, Renderer(model.tokenizer, limit, model.end_ids(), frame), settings)
+
+
+def tasks_of(loaded: Loaded, examples: Sequence[Example]) -> list[Task]:
+    """Return rows as tasks in the form that the model was taught, with groups."""
+    frame = loaded.renderer.frame
+    if not frame.choices:
+        frame = replace(frame, choices=known_labels(examples))
+    groups = group_keys(examples)
+    return [replace(as_task(example, frame), group=group) for example, group in zip(examples, groups, strict=True)]
