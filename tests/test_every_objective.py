@@ -18,6 +18,19 @@ from burnish.objectives import OBJECTIVES
 from burnish.train import TaskLoss
 from burnish.types import Batch, Loss, Sequence
 from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, restore, run, snapshot
+from preference_cases import (
+    apo_loss,
+    cpo_loss,
+    dpo_loss,
+    ipo_loss,
+    kto_loss,
+    orpo_loss,
+    over_pairs,
+    over_rated,
+    pair_units,
+    rated_units,
+    simpo_loss,
+)
 from stub import load_stub
 
 Units = list[list[Sequence]]
@@ -48,6 +61,17 @@ def likelihood_reference(network: Any, parts: list[Sequence]) -> torch.Tensor:
 
 CASES: dict[str, Case] = {
     "sft": Case(eight_sequences, likelihood_reference),
+    "dpo": Case(pair_units, over_pairs(dpo_loss(0.2), nll=0.1), {"beta": 0.2, "sft_weight": 0.1}),
+    "ipo": Case(pair_units, over_pairs(ipo_loss(0.25)), {"beta": 0.25}),
+    "simpo": Case(pair_units, over_pairs(simpo_loss(2.5, 1.0)), {"beta": 2.5, "gamma_ratio": 0.4}),
+    "orpo": Case(pair_units, over_pairs(orpo_loss(0.3), nll=1.0), {"odds_weight": 0.3}),
+    "cpo": Case(pair_units, over_pairs(cpo_loss(0.2, 0.05), nll=0.7), {"beta": 0.2, "label_smoothing": 0.05, "nll_weight": 0.7}),
+    "apo": Case(pair_units, over_pairs(apo_loss(0.2, "zero")), {"beta": 0.2}),
+    "kto": Case(
+        rated_units,
+        over_rated(kto_loss(0.2, 0.8, 1.2)),
+        {"beta": 0.2, "desirable_weight": 0.8, "undesirable_weight": 1.2},
+    ),
 }
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
@@ -133,8 +157,8 @@ def with_silent_readouts(part: Sequence) -> Sequence:
     free = np.setdiff1d(np.arange(part.length - 1), part.at_N).astype(np.int32)
     order = np.argsort(np.concatenate([part.at_N, free]), kind="stable")
 
-    def widened(values: Any, filler: Any) -> Any:
-        return np.concatenate([values, np.full(len(free), filler, dtype=values.dtype)])[order]
+    def widened(values: Any, filler: Any) -> Any:  # streams are [N] or [N, K]
+        return np.concatenate([values, np.full((len(free), *values.shape[1:]), filler, dtype=values.dtype)])[order]
 
     return dataclasses.replace(
         part,

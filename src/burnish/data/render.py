@@ -44,7 +44,7 @@ class Renderer:
         meaning = as_dialog(example, self.frame)
         if isinstance(meaning, Text):
             return self.windows(meaning.text, meaning.origin, end=True)
-        return self._dialog(meaning, everything=self.learn == "everything")
+        return self.dialog(meaning, everything=self.learn == "everything")
 
     def task_of(self, example: Example) -> Task:
         """Return what is asked of a model for this example, and what is expected."""
@@ -69,7 +69,7 @@ class Renderer:
             return self.windows(task.text, task.origin, end=False)
         answer = replace(expected_answer(task), weight=1.0)
         given = tuple(replace(message, weight=0.0) for message in task.messages)
-        return self._dialog(Dialog(messages=(*given, answer), tools=task.tools, origin=task.origin))
+        return self.dialog(Dialog(messages=(*given, answer), tools=task.tools, origin=task.origin))
 
     def windows(self, text: str, origin: Origin, *, end: bool) -> list[Sequence]:
         """Return a text as windows of at most `max_length` tokens, each token predicted once; `end` also predicts the text's end."""
@@ -98,10 +98,10 @@ class Renderer:
             if sequence.length <= self.max_length:
                 kept.append(sequence)
             elif policy == "cut":
-                kept.append(_cut(sequence, self.max_length))
+                kept.append(cut_right(sequence, self.max_length))
         return [sequence for sequence in kept if sequence.weight_N.any()]
 
-    def _dialog(self, dialog: Dialog, *, everything: bool = False) -> list[Sequence]:
+    def dialog(self, dialog: Dialog, *, everything: bool = False) -> list[Sequence]:
         """Return a dialog as one sequence, or as one per learned turn where its turns cannot share one.
 
         `everything` makes each token after the first a read-out, whoever speaks.
@@ -148,7 +148,7 @@ def turn_weights(messages: Iterable[Message], learn: Literal["all", "last", "eve
     return weights
 
 
-def _cut(sequence: Sequence, limit: int) -> Sequence:
+def cut_right(sequence: Sequence, limit: int) -> Sequence:
     """Return the first `limit` tokens of a sequence with the read-outs whose target is still there."""
     kept_N = sequence.at_N + 1 < limit
     streams: Mapping[str, np.ndarray] = {name: values[kept_N] for name, values in sequence.streams.items()}

@@ -5,9 +5,18 @@ An objective stands in its own file with the paper it comes from and one line he
 
 from __future__ import annotations
 
+from burnish.objectives.kto import KTO
 from burnish.objectives.likelihood import SFT
+from burnish.objectives.preference import APO, CPO, DPO, IPO, ORPO, SIMPO
 from burnish.types import Objective
 
 OBJECTIVES: dict[str, Objective] = {
     "sft": SFT,
+    "dpo": DPO,
+    "ipo": IPO,
+    "simpo": SIMPO,
+    "orpo": ORPO,
+    "cpo": CPO,
+    "apo": APO,
+    "kto": KTO,
 }
