@@ -18,6 +18,7 @@ from burnish.data.check_sequences import check_sequences
 from burnish.data.dialog import as_task
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
+from burnish.data.renderings import RENDERINGS, Policy, Rows
 from burnish.data.report import data_report
 from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
@@ -42,6 +43,7 @@ class TaskPlan:
     gathered: Gathered
     renderer: Renderer
     objective: Objective
+    rows: Rows
     rendered: list[list[Sequence]]
     sequences: list[list[Sequence]]
     kept: list[int]
@@ -77,20 +79,24 @@ class TaskPlan:
 
 def plan_task(name: str, config: RunConfig, gathered: Gathered, renderer: Renderer, objective: Objective) -> TaskPlan:
     """Render and check the rows of one task. Raises DataError with every row that cannot be learned from."""
-    examples, policy = gathered.examples["train"], config.data.long_rows
-    renderer = replace(renderer, frame=gathered.frame, learn=config.data.learn, task=name)
-    rendered = _render(renderer, examples)
-    checked = check_sequences(examples, rendered, limit=renderer.max_length, policy=policy, end_tokens=renderer.end_ids)
-    findings = joined([gathered.findings, checked])
+    own, examples = config.of_task(name), gathered.examples["train"]
+    renderer = replace(renderer, frame=gathered.frame, learn=own.data.learn, task=name)
+    rows = RENDERINGS[objective.renders](renderer, examples)
+    rendered = _render(rows, examples)
+    findings = gathered.findings
+    if rows.learned:
+        limit, policy, ends = renderer.max_length, own.data.long_rows, renderer.end_ids
+        findings = joined([findings, check_sequences(examples, rendered, limit=limit, policy=policy, end_tokens=ends)])
     findings.raise_for_errors()
-    units = _units(examples, rendered, renderer, policy)
+    units = _units(examples, rendered, rows, own.data.long_rows)
     task = config.task.get(name)
     return TaskPlan(
         name=name,
-        config=config.of_task(name),
+        config=own,
         gathered=replace(gathered, findings=findings),
         renderer=renderer,
         objective=objective,
+        rows=rows,
         rendered=rendered,
         sequences=[parts for _, parts in units],
         kept=[row for row, _ in units],
@@ -99,29 +105,29 @@ def plan_task(name: str, config: RunConfig, gathered: Gathered, renderer: Render
     )
 
 
-def _render(renderer: Renderer, examples: list[Any]) -> list[list[Sequence]]:
-    """Return the sequences of each example; DataError lists every row that the model's template refuses."""
+def _render(rows: Rows, examples: list[Any]) -> list[list[Sequence]]:
+    """Return the sequences of each example; DataError lists every row that cannot be shown to this model."""
     rendered, problems = [], []
-    for example in examples:
+    for number, example in enumerate(examples):
         try:
-            rendered.append(renderer.sequences(example))
+            rendered.append(rows.sequences(example, number))
         except DataError as error:
             problems.append(str(error))
     if problems:
-        raise combined(DataError, "Rows that this model's chat template cannot show", problems)
+        raise combined(DataError, "Rows that cannot be shown to this model as the objective needs them", problems)
     return rendered
 
 
-def _units(
-    examples: list[Any], rendered: list[list[Sequence]], renderer: Renderer, policy: Any
-) -> list[tuple[int, list[Sequence]]]:
+def _units(examples: list[Any], rendered: list[list[Sequence]], rows: Rows, policy: Policy) -> list[tuple[int, list[Sequence]]]:
     """Return (row, sequences) of each unit that a step counts: a row within the length limit, or one window of a text.
 
     A long document would else weigh as much as it is long in a step that is counted in examples.
     """
+    if not rows.learned:
+        return [(row, []) for row in range(len(examples))]
     units = []
     for row, parts in enumerate(rendered):
-        fitting = renderer.within(parts, policy)
+        fitting = rows.finished(examples[row], rows.within(parts, policy))
         split = [[window] for window in fitting] if isinstance(examples[row], Text) else [fitting]
         units += [(row, unit) for unit in split if unit]
     return units
@@ -141,9 +147,9 @@ def refuse_unreadable(gathered: Gathered, objective: Objective, name: str) -> No
 
 def answer_tokens(plan: TaskPlan) -> int:
     """Return a limit on answers that leaves the longest expected one a quarter more room."""
-    longest = max(int(np.count_nonzero(sequence.weight_N)) for parts in plan.sequences for sequence in parts)
-    if plan.renderer.learn == "everything":
-        # Prompts are learned too, so what is learned is no measure of an answer and of the token that ends it.
+    longest = max((int(np.count_nonzero(sequence.weight_N)) for parts in plan.sequences for sequence in parts), default=0)
+    if plan.renderer.learn == "everything" or plan.objective.renders != "answers":
+        # What is learned is not the answer and the token that ends it, so it is no measure of one.
         answers = (text for task in plan.tasks("train") if task.text is None for text in task.expected.texts[:1])
         longest = max((len(token_ids(plan.renderer.tokenizer, text)) for text in nlargest(32, answers, key=len)), default=0) + 1
     return int(min(LONGEST_ANSWER, max(16, 1.25 * longest), max(1, plan.renderer.max_length // 2)))

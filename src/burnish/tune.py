@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,19 +16,18 @@ from typing import Any
 
 from burnish import config, locks, runs, tune_saving
 from burnish.config import Resolved
-from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint
 from burnish.finish import conclude
-from burnish.models import Model, adapt, compile_layers, load_model, restore_weights
+from burnish.models import adapt, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
+from burnish.tune_batches import make_batches
 from burnish.tune_state import Progress, Running, Watch
-from burnish.types import Batch
 
 __all__ = ["Watch", "tune"]
 
@@ -125,6 +123,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
         _write_facts(running, device)
+    running.batches = make_batches(running)
     for reason in found.skipped:
         watch.say(f"Passed over {reason}")
     if found.path is not None:
@@ -171,7 +170,7 @@ def _loop(running: Running) -> None:
     running.model.network.train()
     for step in train(
         running.model,
-        _batches(running),
+        running.batches,
         tasks=tasks,
         optimizer=running.optimizer,
         schedule=running.schedule,
@@ -193,32 +192,6 @@ def _loop(running: Running) -> None:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
         _stop_if_asked(running)
-
-
-def _batches(running: Running) -> Callable[[int], list[Batch]]:
-    """Return what gives each step its micro-batches: the rows of the only task, or of each by its share."""
-    plan, settings = running.plan, running.plan.resolved.config
-    parts = [
-        FixedBatches(
-            examples=part.sequences,
-            order=part.order(),
-            batch=settings.train.batch,
-            tokens=settings.train.tokens,
-            packing=settings.train.packing,
-            pad_id=running.model.pad_id(),
-            device=running.model.device,
-            rank=running.ranks.rank,
-            ranks=running.ranks.size,
-            multiple=_multiple(running.model),
-        )
-        for part in plan.parts.values()
-    ]
-    return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
-
-
-def _multiple(model: Model) -> int:
-    """Return what the length of padded rows is a multiple of; never past the positions that a model has a table of."""
-    return 64 if model.target.compiled and model.max_length % 64 == 0 else 1
 
 
 def _log(running: Running, step: Step) -> None:

@@ -15,7 +15,7 @@ from burnish.models import Model
 from burnish.optim import Optimizer, Schedule
 from burnish.prepare import Plan
 from burnish.signals import Stop
-from burnish.types import Task
+from burnish.types import Batch, Task
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ class Running:
     watch: Watch
     dev: dict[str, list[Task]]
     progress: Progress
+    batches: Callable[[int], list[Batch]] = lambda step: []
     events: runs.EventWriter | None = None
     saved: int = -1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -77,6 +77,18 @@ class FixedBatches:
         ]
 
 
+class Rows(Protocol):
+    """What mixing needs of the rows of a task."""
+
+    def rows(self, first: int, count: int) -> list[int]:
+        """Return the numbers of `count` examples from a place of all epochs in a row."""
+        ...
+
+    def cut(self, numbers: Many[int]) -> list[Batch]:
+        """Return this rank's micro-batches of some examples."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MixedBatches:
     """Batches of several tasks: each step takes a part of its rows from each, and a micro-batch holds one task.
@@ -85,7 +97,7 @@ class MixedBatches:
     has had its share to within a row.
     """
 
-    parts: Many[FixedBatches]
+    parts: Many[Rows]
     shares: Many[float]
     batch: int
     taken: list[tuple[int, ...]] = field(default_factory=list)

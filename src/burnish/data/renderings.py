@@ -1,0 +1,96 @@
+"""How the rows of a task become sequences, by the name that an objective gives: answers to imitate, pairs to compare, attempts to make.
+
+Enters: a `Renderer`, the training examples, a name of RENDERINGS. Leaves: `Rows`, which turn one example after the other into sequences.
+To add a way of rendering, write a function that returns `Rows` and one line in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Literal
+
+from burnish.data.render import Renderer
+from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, within_pairs
+from burnish.types import Example, Pair, Rated, Sequence
+
+Policy = Literal["drop", "cut", "fail"]
+
+
+def _as_they_are(example: Example, sequences: list[Sequence]) -> list[Sequence]:
+    return sequences
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """One way of rendering, ready for the rows of a task.
+
+    `sequences(example, number)` renders the row of a number; `within(sequences, policy)` leaves those that fit; `finished(example,
+    sequences)` is the last step, after the checks have seen them token by token. `learned` is False where nothing is learned from
+    the rows themselves: the model attempts them.
+    """
+
+    sequences: Callable[[Example, int], list[Sequence]]
+    within: Callable[[list[Sequence], Policy], list[Sequence]]
+    finished: Callable[[Example, list[Sequence]], list[Sequence]] = _as_they_are
+    learned: bool = True
+
+
+def answers(renderer: Renderer, examples: Many[Example]) -> Rows:
+    """Return what renders texts to continue and answers to imitate."""
+    return Rows(lambda example, number: renderer.sequences(example), renderer.within)
+
+
+def pairs(renderer: Renderer, examples: Many[Example]) -> Rows:
+    """Return what renders a better and a worse answer as two sequences of one group."""
+
+    def sequences(example: Example, number: int) -> list[Sequence]:
+        assert isinstance(example, Pair), "the objective reads pairs"
+        return pair_sequences(renderer, example, group=number + 1)
+
+    return Rows(sequences, _within(renderer))
+
+
+def rated(renderer: Renderer, examples: Many[Example]) -> Rows:
+    """Return what renders an answer with its thumb."""
+
+    def sequences(example: Example, number: int) -> list[Sequence]:
+        assert isinstance(example, Rated), "the objective reads rated answers"
+        return rated_sequences(renderer, example)
+
+    return Rows(sequences, _within(renderer))
+
+
+def judgements(renderer: Renderer, examples: Many[Example]) -> Rows:
+    """Return what renders pairs and rated answers to be read as a whole: token by token first, which the checks can follow."""
+
+    def sequences(example: Example, number: int) -> list[Sequence]:
+        if isinstance(example, Pair):
+            return pair_sequences(renderer, example, group=number + 1)
+        assert isinstance(example, Rated), "the objective reads pairs and rated answers"
+        return rated_sequences(renderer, example, thumbs=False)
+
+    def finished(example: Example, found: list[Sequence]) -> list[Sequence]:
+        rating = example.rating if isinstance(example, Rated) else 0.0
+        return [judged(sequence, margin=0.0, rating=rating) for sequence in found]
+
+    return Rows(sequences, _within(renderer), finished)
+
+
+def rollouts(renderer: Renderer, examples: Many[Example]) -> Rows:
+    """Return what renders nothing: the model attempts these rows by itself."""
+    return Rows(lambda example, number: [], lambda sequences, policy: sequences, learned=False)
+
+
+def _within(renderer: Renderer) -> Callable[[list[Sequence], Policy], list[Sequence]]:
+    return lambda sequences, policy: within_pairs(sequences, renderer.max_length, policy=policy)
+
+
+RENDERINGS: dict[str, Callable[[Renderer, Many[Example]], Rows]] = {
+    "answers": answers,
+    "pairs": pairs,
+    "rated": rated,
+    "judged": judgements,
+    "rollouts": rollouts,
+}

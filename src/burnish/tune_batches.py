@@ -1,0 +1,89 @@
+"""Where the batches of a run come from: its rows, mixed by task, with the streams that only the untuned model can fill.
+
+Enters: a run under way whose model stands as it does before step 0. Leaves: a function step -> micro-batches for the loop. To be called
+before a checkpoint is taken up again: what the policy said before step 0 is read from the model here, or from the run directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from burnish.data.batching import FixedBatches, MixedBatches
+from burnish.data.render_pairs import unrelated
+from burnish.models import Model
+from burnish.prepare_task import TaskPlan
+from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.types import Batch, Rated
+
+if TYPE_CHECKING:
+    from burnish.tune_state import Running
+
+Source = Callable[[int], list[Batch]]
+
+
+def make_batches(running: Running) -> Source:
+    """Return what gives each step its micro-batches: the rows of the only task, or of each by its share."""
+    plan, settings = running.plan, running.plan.resolved.config
+    parts = [_of_task(running, part) for part in plan.parts.values()]
+    return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
+
+
+def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
+    """Return the batches of one task, its streams filled."""
+    units = _with_reference(running, part, part.sequences, "reference") if "reference" in part.objective.streams else part.sequences
+    fixed = _fixed(running, part, units)
+    if "divergence" not in part.objective.streams:
+        return fixed
+    examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated)]
+    others = unrelated(part.renderer, examples, seed=part.config.seed)
+    kept = [others[row] for row in part.kept]
+    return WithDivergence(fixed, running.model, _with_reference(running, part, kept, "unrelated"), running.ranks)
+
+
+def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
+    train = part.config.train
+    return FixedBatches(
+        examples=units,
+        order=part.order(),
+        batch=train.batch,
+        tokens=train.tokens,
+        packing=train.packing,
+        pad_id=running.model.pad_id(),
+        device=running.model.device,
+        rank=running.ranks.rank,
+        ranks=running.ranks.size,
+        multiple=_multiple(running.model),
+    )
+
+
+def _multiple(model: Model) -> int:
+    """Return what the length of padded rows is a multiple of; never past the positions that a model has a table of."""
+    return 64 if model.target.compiled and model.max_length % 64 == 0 else 1
+
+
+def _with_reference(running: Running, part: TaskPlan, units: Units, name: str) -> Units:
+    """Return the units with what the policy says of them before step 0, read once and kept in the run directory."""
+    train, flat = part.config.train, [sequence for unit in units for sequence in unit]
+
+    def compute() -> list[Any]:
+        running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
+        return log_probabilities(running.model, flat, tokens=train.tokens, packing=train.packing, say=running.watch.say)
+
+    key = key_of(flat, fingerprint=_fingerprint(running))
+    path = running.run.path / f"{name}-{part.name}.safetensors"
+    if running.ranks.rank == 0:
+        cached(path, key, compute=compute)
+    running.ranks.barrier()  # the others read what the first one has written
+    return with_reference(units, cached(path, key, compute=compute))
+
+
+def _fingerprint(running: Running) -> str:
+    """Return what the weights before step 0 follow from: the model, the technique with its options and seed, the number formats."""
+    from burnish.tune_saving import model_digest
+
+    config, target = running.plan.resolved.config, running.model.target
+    technique = config.technique.model_dump_json()
+    return (
+        f"{running.plan.found.name} {model_digest(running.plan.found)} {technique} {config.seed} {target.dtype} {target.autocast}"
+    )
