@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from burnish import teacher
-from burnish.errors import ModelError
+from burnish.errors import ConfigError, ModelError
 from burnish.models import Model
 from burnish.objectives.distill import DISTILL, distill
 from burnish.train import TaskLoss
@@ -100,7 +100,7 @@ def test_hard_labels_alone_are_plain_fine_tuning(model: Model) -> None:
 @pytest.mark.parametrize("options", [{"direction": "both"}, {"beta": 1.0}, {"temperature": 0.0}, {"hard": 1.5}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     batch, outputs = taught(drawn(2, 8, 3, 0), drawn(2, 8, 3, 1))
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(ConfigError, match=next(iter(options))):
         distill(outputs, batch, **options)
 
 

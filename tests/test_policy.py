@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from burnish.errors import ConfigError
 from burnish.models import Model
 from burnish.objectives.distill import DISTILL
 from burnish.objectives.policy import GRPO, PPO, REINFORCE, RLOO
@@ -209,7 +210,7 @@ def test_the_reference_is_needed_only_where_kl_counts() -> None:
 @pytest.mark.parametrize("options", [{"variant": "gpo"}, {"clip": 0.0}, {"clip_high": -1.0}, {"kl": -0.1}, {"longest_answer": 0}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     batch, now = made_batch([2, 2])
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(ConfigError, match=next(iter(options))):
         GRPO.function(Outputs(logprobs_N=now), batch, **options)
 
 

@@ -18,7 +18,7 @@ from burnish.data.batching import collate
 from burnish.data.dialog import Frame
 from burnish.data.render import Renderer
 from burnish.data.render_pairs import judged_sequences, pair_sequences, rated_sequences, unrelated, within_pairs
-from burnish.errors import DataError
+from burnish.errors import ConfigError, DataError
 from burnish.objectives import OBJECTIVES
 from burnish.objectives.parts import pairs
 from burnish.objectives.reward import REWARD
@@ -323,7 +323,7 @@ def test_options_out_of_range_are_refused_before_any_forward_pass(name: str, opt
     """All of them in one message, by the counts, which are known first."""
     given = mixed(rating=[1.0] * 6, divergence=[0.0] * 6)
     for function in (lambda: OBJECTIVES[name].counts(given.batch, **options), lambda: both(name, given, **options)):
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ConfigError, match=says):
             function()
 
 
@@ -401,7 +401,7 @@ def test_reward_is_a_sum_over_groups_and_silent_readouts_change_nothing() -> Non
 
 def test_reward_says_what_it_is() -> None:
     assert REWARD.head == "sequence" and REWARD.needs == ("scores",) and REWARD.streams == ("margin", "rating")
-    with pytest.raises(ValueError, match="centre = -1"):
+    with pytest.raises(ConfigError, match="centre = -1"):
         REWARD.counts(judged_batch(SCORES, **STREAMS)[1], centre=-1.0)
 
 

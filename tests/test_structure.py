@@ -20,12 +20,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "devices", "disk", "locks", "atomic", "environment", "signals", "__init__"),
     ("run_file",),
     ("config",),
-    ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets"),
+    ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets", "rewards", "advantages"),
     ("usecases",),
     ("models", "optim"),
     ("sampling", "train", "reference"),
     ("runs", "checkpoint"),
-    ("evaluate", "rollouts", "synthesize"),
+    ("evaluate", "rollouts", "synthesize", "teacher"),
     ("gather",),
     ("prepare",),
     ("report", "export", "rate"),
@@ -159,7 +159,7 @@ def foreign(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "own", "others"),
     [
-        ("objectives", {"types", "objectives"}, {"torch"}),
+        ("objectives", {"types", "errors", "objectives"}, {"torch"}),
         ("scores", {"types", "scores", "errors"}, None),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import random
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ from burnish.sampling import Options
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
 from burnish.tune_batches import make_batches
+from burnish.tune_rollouts import told, warned
 from burnish.tune_state import Progress, Running, Watch
 
 __all__ = ["Watch", "tune"]
@@ -123,7 +125,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
         _write_facts(running, device)
-    running.batches = make_batches(running)
+    running.batches = make_batches(running, between=_between(running))
     for reason in found.skipped:
         watch.say(f"Passed over {reason}")
     if found.path is not None:
@@ -168,7 +170,7 @@ def _loop(running: Running) -> None:
     tasks = {name: TaskLoss(part.objective, part.config.objective.options, part.weight) for name, part in plan.parts.items()}
     _evaluate(running)
     running.model.network.train()
-    for step in train(
+    steps = train(
         running.model,
         running.batches,
         tasks=tasks,
@@ -177,7 +179,8 @@ def _loop(running: Running) -> None:
         clip=settings.train.clip,
         first=progress.step,
         ranks=running.ranks,
-    ):
+    )
+    for step in _saved_when_stopped(running, steps):
         progress.step, progress.tokens, progress.seconds = (
             step.number + 1,
             progress.tokens + step.tokens,
@@ -192,6 +195,15 @@ def _loop(running: Running) -> None:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
         _stop_if_asked(running)
+
+
+def _saved_when_stopped(running: Running, steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield the steps; where a stop comes inside one, in the middle of the model's own attempts, save before it is passed on."""
+    try:
+        yield from steps
+    except Stopped:
+        tune_saving.save(running)
+        raise
 
 
 def _log(running: Running, step: Step) -> None:
@@ -218,6 +230,7 @@ def _record(running: Running, step: Step) -> dict[str, Any]:
         "loss": sum(step.losses.values()),
         **(step.losses if len(step.losses) > 1 else {}),
         **step.metrics,
+        **told(running.batches, step.number),
         "learning_rate": step.learning_rate,
         "gradient_norm": step.gradient_norm,
         "tokens": progress.tokens,
@@ -254,11 +267,14 @@ def _evaluate(running: Running) -> bool:
         told = ", ".join(f"{one.label} {values[one.label]:.4g} on {len(one.tasks)} rows" for one in measures)
         running.watch.say(f"step {progress.step}: dev {told}")
     reached = running.ranks.share(reached)
+    higher = len(measures) > 1 or measures[0].score.higher_is_better
+    progress.dev.append((progress.step, reached if higher else -reached))
+    for warning in warned(running.batches, progress.dev):
+        running.watch.say(f"Warning: {warning}")
     progress.evaluated = progress.step
     running.model.network.train()
     if progress.step == 0:
         return False
-    higher = len(measures) > 1 or measures[0].score.higher_is_better
     better = progress.best is None or (reached > progress.best if higher else reached < progress.best)
     if better:
         progress.best, progress.best_step, progress.worse = reached, progress.step, 0
@@ -282,15 +298,21 @@ def _asking(running: Running) -> Asking:
     """Return how dev and test rows are put to the model, with a look at the stop signal between batches."""
     settings = running.plan.resolved.config
 
-    def between() -> None:
-        # Several ranks stop between steps, together; one alone may stop inside an evaluation too.
-        if running.stop.signal_number is not None and running.ranks.size == 1:
-            raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number)
-
     options = Options(
         max_tokens=settings.evaluate.max_tokens or 64, batch=settings.evaluate.batch, seed=settings.seed, long_prompts="cut"
     )
-    return Asking(options, tokens=settings.train.tokens, between=between)
+    return Asking(options, tokens=settings.train.tokens, between=_between(running))
+
+
+def _between(running: Running) -> Callable[[], None]:
+    """Return a look at the stop signal between batches of answers."""
+
+    def between() -> None:
+        # Several ranks stop between steps, together; one alone may stop inside an evaluation or an attempt too.
+        if running.stop.signal_number is not None and running.ranks.size == 1:
+            raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number)
+
+    return between
 
 
 def _stopped_message(running: Running) -> str:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.data.render_pairs import unrelated
+from burnish.errors import ConfigError
 from burnish.models import Model
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.tune_rollouts import make_rollouts
 from burnish.types import Batch, Rated
 
 if TYPE_CHECKING:
@@ -22,9 +24,19 @@ if TYPE_CHECKING:
 Source = Callable[[int], list[Batch]]
 
 
-def make_batches(running: Running) -> Source:
-    """Return what gives each step its micro-batches: the rows of the only task, or of each by its share."""
+def make_batches(running: Running, *, between: Callable[[], None]) -> Source:
+    """Return what gives each step its micro-batches: the rows of the only task, or of each by its share, or the model's own attempts.
+
+    `between` is called between the batches of work of an attempt, and may raise to stop.
+    """
     plan, settings = running.plan, running.plan.resolved.config
+    made = [part for part in plan.parts.values() if not part.rows.learned]
+    if made and len(plan.parts) > 1:
+        raise ConfigError(
+            f"task {made[0].name!r}: rows that the model attempts by itself cannot be mixed with other tasks yet; give it a run of its own."
+        )
+    if made:
+        return make_rollouts(running, made[0], between=between)
     parts = [_of_task(running, part) for part in plan.parts.values()]
     return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
 

@@ -19,6 +19,7 @@ from burnish.devices import Device, Ranks, apply_device, choose_device, missing_
 from burnish.errors import ConfigError, UsageError
 from burnish.models import Found, fingerprint, restore_weights, save_model
 from burnish.prepare import Plan, registries
+from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ def save(running: Running) -> None:
         optimizer_tensors, groups = checkpoint.optimizer_tensors(running.optimizer, names)
         tensors: dict[str, torch.Tensor] = {f"optimizer/{key}": item for key, item in optimizer_tensors.items()}
         tensors |= {f"rng/{key}": item for key, item in rng_tensors.items()}
+        facts, arrays = state_of(running.batches)
+        tensors |= {f"batches/{key}": item for key, item in arrays.items()}
         runs.sync_metrics(running.run)
         checkpoint.save(
             running.run.checkpoints,
             step=progress.step,
             fill_model=lambda folder: save_model(running.model, folder, settings=running.plan.settings()),
             tensors=tensors,
-            state={"progress": asdict(progress), "groups": groups, "rng": rng_state},
+            state={"progress": asdict(progress), "groups": groups, "rng": rng_state, "batches": facts},
             facts={
                 "data": running.plan.fingerprint,
                 "model": model_digest(running.plan.found),
@@ -196,6 +199,7 @@ def resume(running: Running, path: Path) -> None:
 
     checkpoint.load_optimizer(running.optimizer, part("optimizer/"), running.names, state["groups"])
     checkpoint.restore_rng(part("rng/"), state["rng"])
+    load_state(running.batches, state.get("batches"), part("batches/"))
     running.progress = Progress(**state["progress"])
     running.saved = running.progress.step
     running.schedule = replace(running.schedule, warmup=running.progress.warmup)

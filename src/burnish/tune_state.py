@@ -6,7 +6,7 @@ Enters and leaves: nothing; `tune` fills these and `tune_saving` writes and read
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from burnish import runs
@@ -41,6 +41,8 @@ class Progress:
     best_step: int = 0
     worse: int = 0
     stopped_early: bool = False
+    dev: list[tuple[int, float]] = field(default_factory=list)
+    """(step, score on dev rows) so far, more being better."""
     warmup: int = 0
     """Steps of warm-up, fixed when the run began: a run may be lengthened on resume, its past may not change."""
 

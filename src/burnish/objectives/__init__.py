@@ -5,8 +5,10 @@ An objective stands in its own file with the paper it comes from and one line he
 
 from __future__ import annotations
 
+from burnish.objectives.distill import DISTILL
 from burnish.objectives.kto import KTO
 from burnish.objectives.likelihood import SFT
+from burnish.objectives.policy import GRPO, PPO, REINFORCE, RLOO
 from burnish.objectives.preference import APO, CPO, DPO, IPO, ORPO, SIMPO
 from burnish.types import Objective
 
@@ -19,4 +21,9 @@ OBJECTIVES: dict[str, Objective] = {
     "cpo": CPO,
     "apo": APO,
     "kto": KTO,
+    "grpo": GRPO,
+    "rloo": RLOO,
+    "reinforce": REINFORCE,
+    "ppo": PPO,
+    "distill": DISTILL,
 }

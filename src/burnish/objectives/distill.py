@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from burnish.errors import ConfigError
 from burnish.types import Answerable, Batch, Dialog, Labelled, Loss, Objective, Outputs, Pair, Tagged, Text
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def distill(
     log-likelihood in the sum; the two terms are given with their shares in them.
 
     Source: Hinton et al. 2015, arXiv 1503.02531; Gu et al. 2023 (MiniLLM), arXiv 2306.08543, for the reverse direction; Agarwal et al.
-    2023 (GKD), arXiv 2306.13649, for "js". Raises ValueError for options out of range.
+    2023 (GKD), arXiv 2306.13649, for "js". Raises ConfigError for options out of range.
     """
     import torch
 
@@ -76,15 +77,15 @@ def distill_counts(
 
 
 def _refuse(direction: str, beta: float, temperature: float, hard: float) -> None:
-    """Raise ValueError for options that have no meaning."""
+    """Raise ConfigError for options that have no meaning."""
     if direction not in ("forward", "reverse", "js"):
-        raise ValueError(f"direction = {direction!r}: expected forward, reverse or js.")
+        raise ConfigError(f"direction = {direction!r}: expected forward, reverse or js.")
     if not 0 < beta < 1:
-        raise ValueError(f"beta = {beta}: expected a number between 0 and 1; at its ends it is direction = forward or reverse.")
+        raise ConfigError(f"beta = {beta}: expected a number between 0 and 1; at its ends it is direction = forward or reverse.")
     if temperature <= 0:
-        raise ValueError(f"temperature = {temperature}: expected a number above 0; 1 leaves the probabilities as they are.")
+        raise ConfigError(f"temperature = {temperature}: expected a number above 0; 1 leaves the probabilities as they are.")
     if not 0 <= hard <= 1:
-        raise ValueError(f"hard = {hard}: expected a share from 0 to 1.")
+        raise ConfigError(f"hard = {hard}: expected a share from 0 to 1.")
 
 
 def _with_rest(logprobs_NK: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ def kto(
     other prompts, no gradient through it. Where one kind of thumb is rarer, weights with which both kinds weigh about alike, numbers
     times weights, are what the paper advises.
 
-    Source: Ethayarajh et al. 2024, arXiv 2402.01306, section 4. Raises ValueError for options out of range.
+    Source: Ethayarajh et al. 2024, arXiv 2402.01306, section 4. Raises ConfigError for options out of range.
     """
     _refuse_kto(beta, desirable_weight, undesirable_weight)
     assert outputs.logprobs_N is not None
@@ -58,7 +58,7 @@ def kto_counts(
 
 
 def _refuse_kto(beta: float, desirable_weight: float, undesirable_weight: float) -> None:
-    """Raise ValueError for options out of range."""
+    """Raise ConfigError for options out of range."""
     weights = {"desirable_weight": from_0(desirable_weight), "undesirable_weight": from_0(undesirable_weight)}
     refuse({"beta": above_0(beta), **weights})
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from burnish.errors import ConfigError
 from burnish.types import Batch, Outputs
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ def divergence_from_reference(outputs: Outputs, batch: Batch) -> Metric:
 
 
 def refuse(wrong: Mapping[str, Check]) -> None:
-    """Raise ValueError for options out of range: `wrong` holds for each its value, whether it is right, and what was expected."""
+    """Raise ConfigError for options out of range: `wrong` holds for each its value, whether it is right, and what was expected."""
     problems = [
         f"objective.{name} = {value}: expected {expected}." for name, (value, right, expected) in wrong.items() if not right
     ]
     if problems:
-        raise ValueError(" ".join(problems))
+        raise ConfigError(" ".join(problems))
 
 
 def above_0(value: float) -> Check:

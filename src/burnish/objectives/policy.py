@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from burnish.types import Batch, Loss, Objective, Outputs, Task
+from burnish.errors import ConfigError
+from burnish.types import Answerable, Batch, Dialog, Labelled, Loss, Objective, Outputs, Pair, Tagged, Task
 
 if TYPE_CHECKING:
     import torch
+
+ATTEMPTED = (Dialog, Labelled, Tagged, Answerable, Pair, Task)
+"""Rows with a prompt that can be attempted, and something that an attempt can be scored by."""
 
 Variant = Literal["grpo", "dr_grpo", "dapo", "gspo"]
 
@@ -50,7 +54,7 @@ def grpo(
     also sets `clip_high`.
 
     Source: Shao et al. 2024, arXiv 2402.03300, equation 3; Liu et al. 2025 (Dr. GRPO), arXiv 2503.20783; Yu et al. 2025 (DAPO), arXiv
-    2503.14476, equation 8; Zheng et al. 2025 (GSPO), arXiv 2507.18071, equation 5. Raises ValueError for options out of range.
+    2503.14476, equation 8; Zheng et al. 2025 (GSPO), arXiv 2507.18071, equation 5. Raises ConfigError for options out of range.
     """
     import torch
 
@@ -182,21 +186,21 @@ def ppo_counts(
 
 
 def _clips(variant: Variant, clip: float | None, clip_high: float | None) -> tuple[float, float]:
-    """Return how far below and above 1 the ratio counts; raise ValueError for an unknown variant or a clip that is not above 0."""
+    """Return how far below and above 1 the ratio counts; raise ConfigError for an unknown variant or a clip that is not above 0."""
     if variant not in CLIPS:
-        raise ValueError(f"variant = {variant!r}: expected one of {', '.join(CLIPS)}.")
+        raise ConfigError(f"variant = {variant!r}: expected one of {', '.join(CLIPS)}.")
     low = CLIPS[variant][0] if clip is None else clip
     high = (CLIPS[variant][1] if clip is None else clip) if clip_high is None else clip_high
     if low <= 0 or high <= 0:
-        raise ValueError(f"clip = {low}, clip_high = {high}: expected numbers above 0, such as 0.2.")
+        raise ConfigError(f"clip = {low}, clip_high = {high}: expected numbers above 0, such as 0.2.")
     return low, high
 
 
 def _refuse(**options: float) -> None:
-    """Raise ValueError for options below zero."""
+    """Raise ConfigError for options below zero."""
     for name, value in options.items():
         if value < 0:
-            raise ValueError(f"{name} is too small by {-value:g}.")
+            raise ConfigError(f"{name} is too small by {-value:g}.")
 
 
 def _kept(values_N: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -269,7 +273,7 @@ GRPO = Objective(
     counts=grpo_counts,
     terms=("policy", "kl"),
     needs=("logprobs",),
-    reads=(Task,),
+    reads=ATTEMPTED,
     metrics=(*MOVED, "reference_kl"),
     renders="rollouts",
     streams=("sampled", "advantage"),
@@ -279,7 +283,7 @@ RLOO = Objective(
     counts=rloo_counts,
     terms=("policy",),
     needs=("logprobs",),
-    reads=(Task,),
+    reads=ATTEMPTED,
     metrics=MOVED,
     renders="rollouts",
     streams=("sampled", "advantage"),
@@ -289,7 +293,7 @@ REINFORCE = Objective(
     counts=reinforce_counts,
     terms=("policy",),
     needs=("logprobs",),
-    reads=(Task,),
+    reads=ATTEMPTED,
     metrics=MOVED,
     renders="rollouts",
     streams=("sampled", "advantage"),
@@ -299,7 +303,7 @@ PPO = Objective(
     counts=ppo_counts,
     terms=("policy", "value", "entropy"),
     needs=("logprobs", "entropy", "values"),
-    reads=(Task,),
+    reads=ATTEMPTED,
     metrics=(*MOVED, "entropy", "value_error"),
     renders="rollouts",
     streams=("sampled", "advantage", "return", "value"),

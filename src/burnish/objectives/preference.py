@@ -54,7 +54,7 @@ def dpo(
     larger (2 to 10). `sft_weight` adds as much negative log-likelihood of the chosen answers, per token.
 
     Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; Mitchell 2023, "A note on DPO with noisy preferences" (cDPO); Wang et al.
-    2023, arXiv 2309.16240, table 1 (f-DPO); Lambert et al. 2024, arXiv 2411.15124 (length-normalised). Raises ValueError for options out
+    2023, arXiv 2309.16240, table 1 (f-DPO); Lambert et al. 2024, arXiv 2411.15124 (length-normalised). Raises ConfigError for options out
     of range.
     """
     from torch.nn.functional import logsigmoid
@@ -90,7 +90,7 @@ def ipo(outputs: Outputs, batch: Batch, *, beta: float = 0.1) -> Loss:
     paper's equation has sums; its authors' results were made with averages, as TRL's implementation, the reference here, learned from
     them. With β = 0.1 the gap aimed at is 5 nats per token, so the loss begins at 25.
 
-    Source: Azar et al. 2023, arXiv 2310.12036, equation 17. Raises ValueError for options out of range.
+    Source: Azar et al. 2023, arXiv 2310.12036, equation 17. Raises ConfigError for options out of range.
     """
     refuse({"beta": above_0(beta)})
     chosen_P, rejected_P = pairs(batch)
@@ -112,7 +112,7 @@ def simpo(outputs: Outputs, batch: Batch, *, beta: float = 2.0, gamma_ratio: flo
     Per pair −log σ(β (a_chosen − a_rejected − `gamma_ratio`)), a the log-probability of an answer per token: the margin γ of the paper is
     β times `gamma_ratio`, which is how the paper advises to tune it (0 to 1).
 
-    Source: Meng et al. 2024, arXiv 2405.14734, equation 6. Raises ValueError for options out of range.
+    Source: Meng et al. 2024, arXiv 2405.14734, equation 6. Raises ConfigError for options out of range.
     """
     from torch.nn.functional import logsigmoid
 
@@ -136,7 +136,7 @@ def orpo(outputs: Outputs, batch: Batch, *, odds_weight: float = 0.1) -> Loss:
     The negative log-likelihood of the chosen answers per token, plus `odds_weight` (the paper's lambda) times −log σ of the log of the odds
     ratio per pair. The odds of an answer are P / (1 − P), P its probability per token, the geometric mean. Needs no reference.
 
-    Source: Hong et al. 2024, arXiv 2403.07691, equations 4 to 7. Raises ValueError for options out of range.
+    Source: Hong et al. 2024, arXiv 2403.07691, equations 4 to 7. Raises ConfigError for options out of range.
     """
     from torch.nn.functional import logsigmoid
 
@@ -164,7 +164,7 @@ def cpo(outputs: Outputs, batch: Batch, *, beta: float = 0.1, label_smoothing: f
     Per pair −log σ(β (log π(chosen) − log π(rejected))), smoothed as in dpo, plus `nll_weight` times the negative log-likelihood of the
     chosen answers per token.
 
-    Source: Xu et al. 2024, arXiv 2401.08417, section 3. Raises ValueError for options out of range.
+    Source: Xu et al. 2024, arXiv 2401.08417, section 3. Raises ConfigError for options out of range.
     """
     from torch.nn.functional import logsigmoid
 
@@ -195,7 +195,7 @@ def apo(outputs: Outputs, batch: Batch, *, beta: float = 0.1, variant: Literal["
     answers better than the model's own; "down", σ(r_chosen) + 1 − σ(r_chosen − r_rejected), lowers both, the rejected more, for a model
     that is already better than the chosen answers.
 
-    Source: D'Oosterlinck et al. 2024, arXiv 2408.06266, equations 7 and 8. Raises ValueError for options out of range.
+    Source: D'Oosterlinck et al. 2024, arXiv 2408.06266, equations 7 and 8. Raises ConfigError for options out of range.
     """
     refuse({"beta": above_0(beta)})
     chosen_P, rejected_P = pairs(batch)
@@ -253,7 +253,7 @@ def _counts_with_nll(batch: Batch, weight: float) -> Mapping[str, torch.Tensor]:
 
 
 def _refuse_dpo(beta: float, label_smoothing: float, divergence: Divergence, alpha: float | None, sft_weight: float) -> None:
-    """Raise ValueError for options out of range, and for an alpha that nothing would read."""
+    """Raise ConfigError for options out of range, and for an alpha that nothing would read."""
     wrong = {"beta": above_0(beta), "label_smoothing": smoothing(label_smoothing), "sft_weight": from_0(sft_weight)}
     if alpha is not None:
         right = divergence == "alpha" and 0 < alpha < 1

@@ -27,7 +27,7 @@ def reward(outputs: Outputs, batch: Batch, *, ratings: Ratings = "thumbs", centr
     (s_chosen + s_rejected)² draws them around zero, so that rewards of different models compare (0.01 in the source).
 
     Source: Ouyang et al. 2022, arXiv 2203.02155, equation 1; Touvron et al. 2023, arXiv 2307.09288, equation 2 (margin); Eisenstein et al.
-    2023, arXiv 2312.09244, equation 2 (centre). Raises ValueError for options out of range.
+    2023, arXiv 2312.09244, equation 2 (centre). Raises ConfigError for options out of range.
     """
     from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 

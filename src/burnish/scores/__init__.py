@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from burnish.errors import ConfigError, DataError, suggestion
-from burnish.scores import labels, likelihood, spans, structured, text
+from burnish.scores import code, labels, likelihood, numbers, spans, structured, text
 from burnish.scores.choice import applicable
 from burnish.scores.intervals import groups_of, intervals
 from burnish.scores.parts import f_measure, has_texts, is_generated, mean
@@ -35,6 +35,9 @@ SCORES: dict[str, Score] = {
     "json_valid": Score(statistics=structured.json_valid, combine=mean, applies=structured.has_json),
     "json_field_f1": Score(statistics=structured.json_field_f1, combine=f_measure, applies=structured.has_json),
     "tool_call": Score(statistics=structured.tool_call, combine=mean, applies=structured.has_tool_calls),
+    "python_code": Score(statistics=code.python_code, combine=mean, applies=is_generated),
+    "python_clean": Score(statistics=code.python_clean, combine=mean, applies=is_generated),
+    "last_number": Score(statistics=numbers.last_number, combine=mean, applies=numbers.has_number),
     "perplexity": Score(
         statistics=likelihood.perplexity,
         combine=likelihood.perplexity_of_sums,

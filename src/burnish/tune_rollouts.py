@@ -1,0 +1,159 @@
+"""Reinforcement learning as a source of batches of a run: attempts, judged by the run's rewards, against the model before step 0.
+
+Enters: a run under way, before a checkpoint is taken up again. Leaves: `Rollouts` for the loop; what it tells after a step; its state for
+checkpoints. What judges answers is made here from the run file: scores by name, and reward models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from burnish.errors import ConfigError
+from burnish.evaluate import resolve_scores
+from burnish.models import Model, forward
+from burnish.prepare_task import TaskPlan
+from burnish.rewards import LengthGuard, Part
+from burnish.rollouts import Rollouts
+from burnish.rollouts_plan import ADVANTAGES, Plan
+from burnish.rollouts_watch import warnings
+from burnish.scores import SCORES
+from burnish.types import Batch
+
+if TYPE_CHECKING:
+    import torch
+
+    from burnish.tune_state import Running
+
+
+def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> Rollouts:
+    """Return the attempts of a task as a source of batches. Raises ConfigError for rollouts that cannot be made."""
+    config = part.config
+    options, chosen = config.objective.options, config.rollout
+    longest = chosen.max_tokens or config.evaluate.max_tokens or 64
+    advantage = "centred" if options.get("variant") == "dr_grpo" else ADVANTAGES.get(config.objective.name, "group")
+    needs_reference = chosen.kl > 0 or bool(options.get("kl"))
+    plan = Plan(
+        advantage=advantage,
+        prompts=config.train.batch,
+        samples=chosen.samples,
+        max_tokens=longest,
+        temperature=chosen.temperature,
+        inner=chosen.inner,
+        kl=chosen.kl,
+        kl_target=chosen.kl_target,
+        discount=chosen.discount,
+        decay=chosen.decay,
+        seed=config.seed,
+        tokens=config.train.tokens,
+        packing=config.train.packing,
+        batch=config.evaluate.batch,
+    )
+    return Rollouts(
+        model=running.model,
+        renderer=part.renderer,
+        tasks=part.tasks("train"),
+        parts=_parts(part),
+        plan=plan,
+        guard=None if chosen.soft_limit is None else LengthGuard(soft=chosen.soft_limit, limit=longest),
+        reference=_reference(running) if needs_reference else None,
+        between=between,
+        rank=running.ranks.rank,
+        ranks=running.ranks.size,
+    )
+
+
+def _parts(part: TaskPlan) -> list[Part]:
+    """Return what judges the answers: what the run names, or its first score."""
+    chosen = part.config.rollout.reward
+    if not chosen:
+        name = part.config.score[0]
+        return [Part(name=name, judge=resolve_scores([name])[name])]
+    found = []
+    for reward in chosen:
+        if (reward.score is None) == (reward.model is None):
+            raise ConfigError("rollout.reward: each part is either a score or a model; give one of the two.")
+        if reward.model is not None:
+            raise ConfigError(f"rollout.reward: model = {reward.model!r}: reward models are not read yet; name scores.")
+        assert reward.score is not None
+        judge = resolve_scores([reward.score])[reward.score]
+        if judge.needs != "text":
+            fitting = ", ".join(name for name, score in SCORES.items() if score.needs == "text")
+            raise ConfigError(f"rollout.reward: {reward.score!r} is no score of an answer's text. Suitable: {fitting}.")
+        found.append(Part(name=reward.score, judge=judge, weight=reward.weight))
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------- the model before step 0
+
+
+def _reference(running: Running) -> Callable[[Batch], torch.Tensor]:
+    """Return what reads the model as it stood before step 0: by switching the adapter off where it starts at zero, else from a copy."""
+    model = running.model
+    if running.plan.technique.reference == "adapter_off":
+        before: Callable[[], Any] = model.network.disable_adapter
+    else:
+        kept = {name: parameter.detach().clone() for name, parameter in running.names.items()}
+
+        @contextmanager
+        def as_it_stood() -> Iterator[None]:
+            moved = {name: parameter.data for name, parameter in running.names.items()}
+            for name, parameter in running.names.items():
+                parameter.data = kept[name]
+            try:
+                yield
+            finally:
+                for name, parameter in running.names.items():
+                    parameter.data = moved[name]
+
+        before = as_it_stood
+
+    def read(batch: Batch) -> torch.Tensor:
+        with before():
+            return _logprobs(model, batch)
+
+    return read
+
+
+def _logprobs(model: Model, batch: Batch) -> torch.Tensor:
+    logprobs_N = forward(model, batch, ("logprobs",)).logprobs_N
+    assert logprobs_N is not None, "asked for log-probabilities"
+    return logprobs_N
+
+
+# -------------------------------------------------------------------------------------------------------- what it tells, and its state
+
+
+def told(source: Any, step: int) -> dict[str, float]:
+    """Return what is to be logged of the rollout that a step learned from; nothing for batches of fixed rows."""
+    if not isinstance(source, Rollouts) or not source.records:
+        return {}
+    record = asdict(source.records[-1])
+    parts = record.pop("parts")
+    plain = {f"rollout/{name}": value for name, value in record.items() if value is not None and name not in ("number", "step")}
+    return plain | ({f"reward/{name}": value for name, value in parts.items()} if len(parts) > 1 else {})
+
+
+def warned(source: Any, scores: list[tuple[int, float]]) -> list[str]:
+    """Return what is going wrong with the rollouts so far, in words. `scores` are (step, dev score), more being better."""
+    return warnings(source.records, scores) if isinstance(source, Rollouts) else []
+
+
+def state_of(source: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return what must persist of a source of batches: facts for JSON, and tensors; nothing of fixed rows, which follow from the step."""
+    if not isinstance(source, Rollouts):
+        return {}, {}
+    import torch
+
+    state = source.state()
+    return state["facts"], {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in state["arrays"].items()}
+
+
+def load_state(source: Any, facts: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put a source of batches back to where a checkpoint was written."""
+    if isinstance(source, Rollouts) and facts:
+        source.load({"facts": facts, "arrays": {name: tensor.numpy() for name, tensor in tensors.items()}})
