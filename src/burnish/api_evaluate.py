@@ -20,11 +20,12 @@ from burnish.data.seen import check_seen
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
 from burnish.evaluate import Asking, answer, resolve_scores
-from burnish.finish import measured, together
+from burnish.finish import asking_of, measured, preferred, together
 from burnish.gather import read_rows
 from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries, seen_by
 from burnish.prepare_fresh import fresh_folder
+from burnish.prepare_task import TaskPlan
 from burnish.sampling import Options
 from burnish.scores import applicable
 from burnish.tune_chain import changed_sources
@@ -38,6 +39,7 @@ class _Part:
     tasks: Sequence[Task]
     renderer: Renderer
     scores: Mapping[str, Score]
+    plan: TaskPlan | None = None
 
 
 def evaluate(
@@ -72,7 +74,7 @@ def evaluate(
     loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
     if plan is not None:
         parts = {
-            name: _Part(tasks, part.renderer, resolve_scores(_fitting(scores or part.config.score, tasks)))
+            name: _Part(tasks, part.renderer, resolve_scores(_fitting(scores or part.config.score, tasks)), part)
             for name, part in plan.parts.items()
             if task in (None, name) and (tasks := part.tasks("test")[:limit])
         }
@@ -90,7 +92,10 @@ def evaluate(
         base = beside(parts, asking)
     measures = {}
     for name, part in parts.items():
-        arms = {"model": tuned[name]} if base is None else {"base": base[name], "tuned": tuned[name]}
+        arms: dict[str, Sequence[Answer]] = {"model": tuned[name]}
+        if base is not None:
+            after = tuned[name] if part.plan is None else preferred(part.plan, tuned[name], base[name])
+            arms = {"base": base[name], "tuned": after}
         measures[name] = measured(part.tasks, arms, part.scores, seed=seed)
     return {
         "schema": 1,
@@ -100,7 +105,11 @@ def evaluate(
 
 
 def _answers(model: Model, parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
-    return {name: answer(model, part.renderer, part.tasks, part.scores, asking) for name, part in parts.items()}
+    found = {}
+    for name, part in parts.items():
+        own = asking if part.plan is None else asking_of(part.plan, asking)
+        found[name] = answer(model, part.renderer, part.tasks, part.scores, own)
+    return found
 
 
 def _fitting(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from burnish.data.render import Renderer
+from burnish.data.render_pairs import pair_sequences, within_pairs
 from burnish.errors import DataError
 from burnish.models import Model
 from burnish.sampling import Options, generate, likelihoods
@@ -22,11 +23,15 @@ from burnish.types import Answer, Score, Task
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How tasks are put to a model: sampling options, and a function that is called between batches and may raise to stop."""
+    """How tasks are put to a model: sampling options, and a function that is called between batches and may raise to stop.
+
+    `per_token` compares the answers of a pair by their mean log-probability instead of its sum.
+    """
 
     options: Options
     tokens: int = 8192
     between: Callable[[], None] | None = None
+    per_token: bool = False
 
 
 def resolve_scores(names: Sequence[str]) -> dict[str, Score]:
@@ -47,7 +52,37 @@ def answer(model: Model, renderer: Renderer, tasks: Sequence[Task], scores: Mapp
             measured, _likelihoods(model, renderer, [tasks[n] for n in measured], asking), strict=True
         ):
             answers[number] = replace(answers[number], nll=nll, nll_tokens=tokens, nll_bytes=size)
+    if any(score.needs == "preference" for score in scores.values()):
+        compared = [number for number, task in enumerate(tasks) if task.expected.pair is not None]
+        for number, margin in zip(compared, margins(model, renderer, [tasks[n] for n in compared], asking), strict=True):
+            answers[number] = replace(answers[number], margin=margin)
     return answers
+
+
+def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[float]:
+    """Return by how many nats (or nats per token, `asking.per_token`) the chosen answer of each pair is likelier than the rejected one.
+
+    A pair too long for the model is cut; one of which nothing is left to compare has the margin 0.
+    """
+    pairs = [task.expected.pair for task in tasks]
+    sides = [
+        within_pairs(pair_sequences(renderer, pair, group=1), renderer.max_length, policy="cut") if pair is not None else []
+        for pair in pairs
+    ]
+    found = iter(likelihoods(model, [one for both in sides for one in both], tokens_per_batch=asking.tokens))
+    values = []
+    for both in sides:
+        logprobs = [-nll / (max(count, 1) if asking.per_token else 1) for nll, count in (next(found) for _ in both)]
+        values.append(logprobs[0] - logprobs[1] if len(logprobs) == 2 else 0.0)
+    return values
+
+
+def against(answers: Sequence[Answer], before: Sequence[Answer]) -> list[Answer]:
+    """Return answers with each margin less that of the untuned model: what a model tuned against a reference has come to prefer."""
+    return [
+        after if after.margin is None or base.margin is None else replace(after, margin=after.margin - base.margin)
+        for after, base in zip(answers, before, strict=True)
+    ]
 
 
 def _generated(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[Answer]:
@@ -80,18 +115,23 @@ def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measure:
-    """One score on the rows of one task; `label` is its name, after the task's where there are several."""
+    """One score, by its name, on the rows of one task."""
 
-    label: str
+    task: str
     name: str
-    score: Score
     renderer: Renderer
     tasks: Sequence[Task]
+    several: bool = False
 
-    @staticmethod
-    def of(name: str, renderer: Renderer, tasks: Sequence[Task], *, task: str | None) -> Measure:
-        """Return the measure of a score by its name; ConfigError for an unknown one."""
-        return Measure(name if task is None else f"{task}/{name}", name, resolve(name), renderer, tasks)
+    @property
+    def label(self) -> str:
+        """The score's name, after the task's where there are several."""
+        return f"{self.task}/{self.name}" if self.several else self.name
+
+    @property
+    def score(self) -> Score:
+        """The score itself; ConfigError for an unknown one."""
+        return resolve(self.name)
 
     def value(self, answers: Sequence[Answer]) -> float:
         """Return the score of answers, without an interval."""
@@ -122,12 +162,19 @@ def compare(
     """
     table = {}
     for name, score in scores.items():
-        fitting = {arm: answers for arm, answers in arms.items() if score.needs == "text" or any(one.nll_tokens for one in answers)}
+        fitting = {arm: answers for arm, answers in arms.items() if _holds(score, answers)}
         if not fitting or not any(score.applies(task) for task in tasks):
             raise DataError(f"score {name!r} finds nothing to compare with in these {len(tasks)} rows. See: burnish ls scores")
         statistics = {arm: np.asarray(score.statistics(answers, tasks)) for arm, answers in fitting.items()}
         table[name] = intervals(score, statistics, groups_of(tasks), seed=seed)
     return table
+
+
+def _holds(score: Score, answers: Sequence[Answer]) -> bool:
+    """Return whether answers hold what a score needs: a classical baseline has no likelihoods, and few arms have margins."""
+    if score.needs == "likelihood":
+        return any(one.nll_tokens for one in answers)
+    return score.needs != "preference" or any(one.margin is not None for one in answers)
 
 
 def examples_table(arms: Mapping[str, Sequence[Answer]], tasks: Sequence[Task], *, limit: int = 12) -> list[dict[str, Any]]:

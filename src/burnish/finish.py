@@ -9,13 +9,15 @@ import gc
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, answer, compare, examples_table, resolve_scores
+from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
 from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan
+from burnish.prepare_task import TaskPlan
 from burnish.types import Answer, Score, Task
 
 
@@ -42,7 +44,7 @@ def conclude(
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
     tuned = _answers(plan, model, held_out, asking)
     base = base_answers(plan, model, held_out, asking)
-    arms = {name: {"base": base[name], "tuned": tuned[name]} for name in held_out}
+    arms = {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], base[name])} for name in held_out}
     measures = {}
     for name, tasks in held_out.items():
         part = plan.parts[name]
@@ -66,10 +68,21 @@ def conclude(
 
 def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return a model's answers to the rows of each task."""
-    return {
-        name: answer(model, plan.parts[name].renderer, tasks, resolve_scores(plan.parts[name].config.score), asking)
-        for name, tasks in held_out.items()
-    }
+    found = {}
+    for name, tasks in held_out.items():
+        part = plan.parts[name]
+        found[name] = answer(model, part.renderer, tasks, resolve_scores(part.config.score), asking_of(part, asking))
+    return found
+
+
+def asking_of(part: TaskPlan, asking: Asking) -> Asking:
+    """Return how the rows of a task are put to a model: pairs are compared as its objective does."""
+    return replace(asking, per_token=part.objective.preference == "mean")
+
+
+def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -> Sequence[Answer]:
+    """Return the tuned model's answers with margins as its objective reads them: against the model before tuning, or as they are."""
+    return against(tuned, base) if part.objective.preference == "ratio" and "reference" in part.objective.streams else tuned
 
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from burnish.config import Resolved
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint
-from burnish.finish import conclude
+from burnish.finish import asking_of, conclude, preferred
 from burnish.models import adapt, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
@@ -30,6 +30,7 @@ from burnish.train import Step, TaskLoss, train
 from burnish.tune_batches import make_batches
 from burnish.tune_rollouts import told, warned
 from burnish.tune_state import Progress, Running, Watch
+from burnish.types import Answer
 
 __all__ = ["Watch", "tune"]
 
@@ -125,6 +126,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
     if ranks.rank == 0:
         _write_facts(running, device)
+    running.before = _before(running)
     running.batches = make_batches(running, between=_between(running))
     for reason in found.skipped:
         watch.say(f"Passed over {reason}")
@@ -253,10 +255,7 @@ def _evaluate(running: Running) -> bool:
     reached = 0.0
     if running.ranks.rank == 0:
         try:
-            values = {
-                one.label: one.value(answer(running.model, one.renderer, one.tasks, {one.name: one.score}, _asking(running)))
-                for one in measures
-            }
+            values = {one.label: one.value(_dev_answers(running, one)) for one in measures}
         except Stopped:
             tune_saving.save(running)
             raise
@@ -288,10 +287,29 @@ def _measures(running: Running) -> list[Measure]:
     """Return what is measured on dev rows: the first score of each task that has any."""
     parts = running.plan.parts
     return [
-        Measure.of(part.config.score[0], part.renderer, running.dev[name], task=name if len(parts) > 1 else None)
+        Measure(name, part.config.score[0], part.renderer, running.dev[name], several=len(parts) > 1)
         for name, part in parts.items()
         if running.dev[name]
     ]
+
+
+def _dev_answers(running: Running, measure: Measure) -> Sequence[Answer]:
+    """Return the model's answers to the dev rows of a task, margins as its objective reads them."""
+    part = running.plan.parts[measure.task]
+    asking = asking_of(part, _asking(running))
+    given = answer(running.model, measure.renderer, measure.tasks, {measure.name: measure.score}, asking)
+    return preferred(part, given, running.before[measure.task]) if measure.task in running.before else given
+
+
+def _before(running: Running) -> dict[str, list[Answer]]:
+    """Return what the model prefers on dev rows before it is tuned, where an objective compares with that."""
+    found = {}
+    for measure in _measures(running) if running.ranks.rank == 0 else []:
+        part = running.plan.parts[measure.task]
+        if measure.score.needs == "preference" and part.objective.preference == "ratio":
+            asking = asking_of(part, _asking(running))
+            found[measure.task] = answer(running.model, measure.renderer, measure.tasks, {measure.name: measure.score}, asking)
+    return found
 
 
 def _asking(running: Running) -> Asking:

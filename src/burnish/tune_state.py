@@ -15,7 +15,7 @@ from burnish.models import Model
 from burnish.optim import Optimizer, Schedule
 from burnish.prepare import Plan
 from burnish.signals import Stop
-from burnish.types import Batch, Task
+from burnish.types import Answer, Batch, Task
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,8 @@ class Running:
     watch: Watch
     dev: dict[str, list[Task]]
     progress: Progress
+    before: dict[str, list[Answer]] = field(default_factory=dict)
+    """What the untuned model prefers on dev rows, for tasks whose objective compares with it."""
     batches: Callable[[int], list[Batch]] = lambda step: []
     events: runs.EventWriter | None = None
     saved: int = -1

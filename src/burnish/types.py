@@ -179,6 +179,7 @@ class Expected:
     source: str | None = None
     number: float | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +316,8 @@ class Objective:
     the example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
 
     `renders` names how examples become sequences for it (`data.renderings`); `head` the kind of head that its scores come from: one
-    reading per sequence, per token, or the start and end of a span. `streams` must be on every sequence; those that no row can hold
+    reading per sequence, per token, or the start and end of a span. `preference` is how one reads off log-probabilities which answer a
+    model prefers: their sum, their mean over tokens, or the ratio of their sum to the reference's. `streams` must be on every sequence; those that no row can hold
     ("reference", "divergence") are filled before the step that reads them.
     """
 
@@ -328,6 +330,7 @@ class Objective:
     additive: bool = True
     renders: str = "answers"
     head: Literal["sequence", "token", "span"] | None = None
+    preference: Literal["ratio", "sum", "mean"] = "sum"
     streams: tuple[str, ...] = ()
 
 
@@ -355,7 +358,8 @@ class Answer:
     """What a model answered to one task.
 
     `stopped` is True where it ended by itself and not at the token limit. The three likelihood fields are filled where a score
-    asks for the likelihood of the expected text: its negative log-likelihood in nats, and its tokens and UTF-8 bytes.
+    asks for the likelihood of the expected text: its negative log-likelihood in nats, and its tokens and UTF-8 bytes. `margin` is by
+    how much the chosen answer of a pair is preferred to the rejected one, where a score asks for that.
     """
 
     text: str = ""
@@ -364,6 +368,7 @@ class Answer:
     nll: float = 0.0
     nll_tokens: int = 0
     nll_bytes: int = 0
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,7 +383,7 @@ class Score:
     statistics: Callable[..., np.ndarray]
     combine: Callable[[np.ndarray], np.ndarray]
     higher_is_better: bool = True
-    needs: Literal["text", "likelihood"] = "text"
+    needs: Literal["text", "likelihood", "preference"] = "text"
     best: float = 1.0
     applies: Callable[[Task], bool] = lambda task: True
     """Whether a task holds what this score compares with."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from burnish.errors import ConfigError, DataError
 from burnish.types import Answerable, Dialog, Example, Expected, Labelled, Message, Pair, Rated, Tagged, Task, Text, content, plain
@@ -93,7 +93,8 @@ def as_task(example: Example, frame: Frame) -> Task:
     if isinstance(example, Dialog):
         return _dialog_task(example, frame)
     if isinstance(example, Pair):
-        return _dialog_task(Dialog(messages=(*example.prompt, *example.chosen), origin=example.origin, group=example.group), frame)
+        task = _dialog_task(Dialog(messages=(*example.prompt, *example.chosen), origin=example.origin, group=example.group), frame)
+        return replace(task, expected=replace(task.expected, pair=example))
     if isinstance(example, Rated):
         return _dialog_task(Dialog(messages=example.messages, origin=example.origin, group=example.group), frame)
     question, expected = _question(example, frame)

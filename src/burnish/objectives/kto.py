@@ -71,5 +71,6 @@ KTO = Objective(
     reads=(Rated,),
     metrics=("accuracy", "desirable_reward", "undesirable_reward", "divergence", "kl"),
     renders="rated",
+    preference="ratio",
     streams=("rating", "reference", "divergence"),
 )

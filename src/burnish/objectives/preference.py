@@ -273,6 +273,7 @@ DPO = Objective(
     reads=(Pair,),
     metrics=(*COMPARISONS, "kl"),
     renders="pairs",
+    preference="ratio",
     streams=("reference",),
 )
 IPO = Objective(
@@ -283,6 +284,7 @@ IPO = Objective(
     reads=(Pair,),
     metrics=(*COMPARISONS, "kl"),
     renders="pairs",
+    preference="ratio",
     streams=("reference",),
 )
 SIMPO = Objective(
@@ -293,6 +295,7 @@ SIMPO = Objective(
     reads=(Pair,),
     metrics=COMPARISONS,
     renders="pairs",
+    preference="mean",
 )
 ORPO = Objective(
     function=orpo,
@@ -302,6 +305,7 @@ ORPO = Objective(
     reads=(Pair,),
     metrics=COMPARISONS,
     renders="pairs",
+    preference="mean",
 )
 CPO = Objective(
     function=cpo,
@@ -320,5 +324,6 @@ APO = Objective(
     reads=(Pair,),
     metrics=(*COMPARISONS, "kl"),
     renders="pairs",
+    preference="ratio",
     streams=("reference",),
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from burnish.errors import ConfigError, DataError, suggestion
-from burnish.scores import code, labels, likelihood, numbers, spans, structured, text
+from burnish.scores import code, labels, likelihood, numbers, preference, spans, structured, text
 from burnish.scores.choice import applicable
 from burnish.scores.intervals import groups_of, intervals
 from burnish.scores.parts import f_measure, has_texts, is_generated, mean
@@ -38,6 +38,9 @@ SCORES: dict[str, Score] = {
     "python_code": Score(statistics=code.python_code, combine=mean, applies=is_generated),
     "python_clean": Score(statistics=code.python_clean, combine=mean, applies=is_generated),
     "last_number": Score(statistics=numbers.last_number, combine=mean, applies=numbers.has_number),
+    "preference_accuracy": Score(
+        statistics=preference.preference_accuracy, combine=mean, needs="preference", applies=preference.is_pair
+    ),
     "perplexity": Score(
         statistics=likelihood.perplexity,
         combine=likelihood.perplexity_of_sums,

@@ -11,11 +11,13 @@ from statistics import median
 
 from burnish.scores.labels import has_labels
 from burnish.scores.parts import has_texts, is_generated
+from burnish.scores.preference import is_pair
 from burnish.scores.spans import has_spans
 from burnish.scores.structured import has_json, has_tool_calls
 from burnish.types import Task
 
 SUITABLE: dict[str, tuple[str, ...]] = {
+    "pairs": ("preference_accuracy", "rouge_l"),
     "labels": ("accuracy", "macro_f1", "label_parse_rate"),
     "spans": ("span_f1",),
     "tools": ("tool_call",),
@@ -50,7 +52,14 @@ def applicable(tasks: Sequence[Task]) -> list[str]:
 
 def _kind(task: Task) -> str:
     """Return what a task holds to compare with; the most specific kind where it holds several."""
-    tests = {"labels": has_labels, "spans": has_spans, "tools": has_tool_calls, "json": has_json, "free": has_texts}
+    tests = {
+        "pairs": is_pair,
+        "labels": has_labels,
+        "spans": has_spans,
+        "tools": has_tool_calls,
+        "json": has_json,
+        "free": has_texts,
+    }
     if not is_generated(task):
         return "text"
     return next((kind for kind, holds in tests.items() if holds(task)), "prompt")
