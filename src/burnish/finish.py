@@ -8,14 +8,16 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, answer, compare, examples_table, resolve_scores
+from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
-from burnish.prepare import Plan
+from burnish.prepare import Plan, seen_by
 from burnish.types import Answer, Score, Task
 
 
@@ -37,6 +39,7 @@ def conclude(
             "headline": None,
             "verdict": "No rows were held out, so nothing was measured.",
             "notes": plan.notes,
+            **_forgotten(plan, model, asking, say),
         }
         report.write_report(run, written)
         return written
@@ -52,6 +55,7 @@ def conclude(
         **written,
         "notes": [*plan.notes, *plan.gathered.notes],
         "best_step": progress["best_step"] or progress["step"],
+        **_forgotten(plan, model, asking, say),
     }
     if progress["stopped_early"]:
         written["stopped_early"] = progress["step"]
@@ -61,16 +65,40 @@ def conclude(
 
 
 def base_answers(plan: Plan, model: Model, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking) -> list[Answer]:
-    """Return the answers of the model as it was before tuning: the adapter switched off, or the base loaded again."""
+    """Return the answers of the model as it was before tuning."""
+    with before_tuning(plan, model) as before:
+        return answer(before, plan.renderer, tasks, scores, asking)
+
+
+@contextmanager
+def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
+    """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again."""
     if plan.technique.reference == "adapter_off":
         with model.network.disable_adapter():
-            return answer(model, plan.renderer, tasks, scores, asking)
+            yield model
+        return
     before = load_model(plan.found.name, model.target)
     try:
-        return answer(before, plan.renderer, tasks, scores, asking)
+        yield before
     finally:
         del before
         gc.collect()
+
+
+def _forgotten(plan: Plan, model: Model, asking: Asking, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the part of the report on what the run cost elsewhere, nothing where it was not to be measured."""
+    settings = plan.resolved.config
+    if not getattr(settings.evaluate, "forgetting", False):
+        return {}
+    if plan.objective.head is not None:
+        return {"forgetting": not_applicable(HEAD)}
+    say("Measuring what was forgotten: general questions to the base and to the tuned model")
+    asked = general_probe(seen_by(plan.found))
+    with before_tuning(plan, model) as before:
+        first = general_answers(before, plan.renderer, asked, between=asking.between)
+    del before  # two models need not lie in memory while the second is asked
+    after = general_answers(model, plan.renderer, asked, between=asking.between)
+    return {"forgetting": changed(first, after, asked, seed=settings.seed)}
 
 
 def measured(
