@@ -17,6 +17,7 @@ import pytest
 from burnish import config
 from burnish.data.public import locate
 from burnish.errors import DataError
+from burnish.forgetting_answers import likeliest, says_not_stated
 from burnish.prepare import registries
 from burnish.scores import SCORES
 from burnish.types import Answer
@@ -172,27 +173,23 @@ def test_exact_match_ignores_case_articles_and_punctuation_only(answer: str, rig
     ],
 )
 def test_what_counts_as_saying_that_a_passage_is_silent(answer: str, refusal: bool) -> None:
-    is_refusal = script("measure_answers").is_refusal
-
-    assert is_refusal(answer) is refusal
+    assert says_not_stated(answer) is refusal
 
 
 def test_every_phrase_of_the_training_text_counts_as_saying_so() -> None:
-    is_refusal = script("measure_answers").is_refusal
     ABSENT = script("wording").ABSENT
     ABSENT_ANSWER = script("wording").ABSENT_ANSWER
 
-    assert all(is_refusal(phrase) for phrase in (*ABSENT, ABSENT_ANSWER))
+    assert all(says_not_stated(phrase) for phrase in (*ABSENT, ABSENT_ANSWER))
 
 
 def test_the_likeliest_choice_in_all_and_per_byte() -> None:
     asked = script("asking").asked
-    pick = script("asking").pick
 
     task = asked("?", ["no"], group="g", choices=["no", "certainly"])
     costs = [Answer(nll=2.0, nll_tokens=1, nll_bytes=2), Answer(nll=4.0, nll_tokens=3, nll_bytes=9)]
-    assert pick([task], costs, per_byte=False) == ["no"]
-    assert pick([task], costs, per_byte=True) == ["certainly"]
+    assert likeliest([task], costs, per_byte=False) == ["no"]
+    assert likeliest([task], costs, per_byte=True) == ["certainly"]
 
 
 def test_a_passage_is_found_in_every_layout_and_belongs_to_its_module() -> None:

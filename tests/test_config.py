@@ -89,6 +89,7 @@ FIELDS = [
     "evaluate.max_tokens",
     "evaluate.batch",
     "evaluate.baseline",
+    "evaluate.forgetting",
     "log.every",
     "log.tensorboard",
 ]

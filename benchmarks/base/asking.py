@@ -20,6 +20,7 @@ from burnish.api import Loaded, load
 from burnish.assets import probe
 from burnish.errors import DataError, ModelError
 from burnish.evaluate import Asking, answer, resolve_scores
+from burnish.forgetting_answers import spread
 from burnish.sampling import Options
 from burnish.scores import SCORES, groups_of, intervals
 from burnish.types import Answer, Expected, Message, Origin, Score, Task, content
@@ -142,19 +143,7 @@ def likelihoods(subject: Subject, tasks: Sequence[Task], *, window: int | None =
 
 def choice_likelihoods(subject: Subject, tasks: Sequence[Task]) -> list[Answer]:
     """Return the likelihood of every choice of every task, one after the other."""
-    spread = [replace(task, expected=replace(task.expected, texts=(choice,))) for task in tasks for choice in task.expected.choices]
-    return likelihoods(subject, spread)
-
-
-def pick(tasks: Sequence[Task], found: Sequence[Answer], *, per_byte: bool) -> list[str]:
-    """Return the choice of each task with the smallest negative log-likelihood, in all or per byte."""
-    rest = iter(found)
-    picked = []
-    for task in tasks:
-        mine = [(choice, next(rest)) for choice in task.expected.choices]
-        costs = {choice: one.nll / (max(one.nll_bytes, 1) if per_byte else 1) for choice, one in mine}
-        picked.append(min(costs, key=costs.__getitem__))
-    return picked
+    return likelihoods(subject, spread(tasks))
 
 
 # ---------------------------------------------------------------------------------------------------------------------- figures

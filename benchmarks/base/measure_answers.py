@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from asking import Figure, Row, Setting, answers, asked, choice_likelihoods, figures, groups, pick, plain_value, shares
+from asking import Figure, Row, Setting, answers, asked, choice_likelihoods, figures, groups, plain_value, shares
 
 from burnish.api import resolve
 from burnish.data.formats_dialog import with_input
 from burnish.data.seen import check_seen
 from burnish.errors import DataError
+from burnish.forgetting_answers import likeliest, says_not_stated
 from burnish.prepare import prepare, seen_by
 from burnish.scores import SCORES
 from burnish.types import Answer, Task, plain
@@ -28,21 +29,6 @@ ANSWER_TOKENS = 32
 WITHOUT = "without the passage"
 GENERATED, BY_HAND = "generated questions", "hand-written questions"
 RUN_FILE = Path(__file__).parent.parent.parent / "examples" / "instruct_rasbt.toml"
-
-REFUSAL = re.compile(
-    r"\b(?:does|do|did)(?: not|n[’']t) (?:say|state|mention|tell|give|specify|explain|answer|name|contain|provide|include|indicate)\b"
-    r"|\b(?:is|are|was|were)(?: not|n[’']t) (?:said|stated|mentioned|given|specified|in the (?:text|passage|context)|known)\b"
-    r"|^\W*(?:not (?:stated|mentioned|given|specified|said)|unknown|no answer)\b"
-    r"|\bcan(?:not|[’']t) be (?:answered|known|told|found)\b|\bno (?:information|mention)\b",
-    re.IGNORECASE,
-)
-"""What counts as saying that a passage does not give the answer."""
-
-
-def is_refusal(text: str) -> bool:
-    """Return whether an answer says that the passage does not tell."""
-    return REFUSAL.search(text) is not None
-
 
 # ---------------------------------------------------------------------------------------------------------------------- reading
 
@@ -148,7 +134,7 @@ def refused(setting: Setting, name: str, rows: Sequence[Row], origin: Sequence[s
 
 def refusal_shares(name: str, given: Mapping[str, Sequence[Answer]], origin: Sequence[str]) -> list[Figure]:
     """Return the share of answers of each model that say that the passage is silent."""
-    return figures(name, {arm: shares([is_refusal(one.text) for one in found]) for arm, found in given.items()}, origin)
+    return figures(name, {arm: shares([says_not_stated(one.text) for one in found]) for arm, found in given.items()}, origin)
 
 
 def shown(rows: Sequence[Row], given: Sequence[Answer], *, count: int = 8) -> list[dict[str, str]]:
@@ -167,7 +153,7 @@ def measure_labels(setting: Setting) -> dict[str, Any]:
     arms: dict[str, np.ndarray] = {}
     for subject in setting.subjects:
         print(f"  {subject.name}", flush=True)
-        picked = pick(tasks, choice_likelihoods(subject, tasks), per_byte=False)
+        picked = likeliest(tasks, choice_likelihoods(subject, tasks), per_byte=False)
         arms[f"{subject.name}, likeliest label"] = hits(picked, tasks)
         arms[f"{subject.name}, written label"] = EXACT.statistics(answers(subject, tasks, max_tokens=16), tasks)
     table = [*figures("all", arms, groups(tasks)), plain_value("all", "chance", chance(rows), n=len(rows))]
@@ -248,6 +234,6 @@ def measure_choice(setting: Setting) -> dict[str, Any]:
     arms: dict[str, np.ndarray] = {}
     for subject in setting.subjects:
         found = choice_likelihoods(subject, tasks)
-        arms[f"{subject.name}, likeliest answer"] = hits(pick(tasks, found, per_byte=False), tasks)
-        arms[f"{subject.name}, likeliest answer per byte"] = hits(pick(tasks, found, per_byte=True), tasks)
+        arms[f"{subject.name}, likeliest answer"] = hits(likeliest(tasks, found, per_byte=False), tasks)
+        arms[f"{subject.name}, likeliest answer per byte"] = hits(likeliest(tasks, found, per_byte=True), tasks)
     return {"figures": [*figures("all", arms, groups(tasks)), plain_value("all", "chance", chance(rows), n=len(rows))]}

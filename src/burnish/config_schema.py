@@ -309,6 +309,8 @@ class EvaluateConfig(Table):
     """answers generated at once"""
     baseline: bool = True
     """put a linear classical baseline beside the model in the final table"""
+    forgetting: bool = True
+    """put general questions to the base and to the tuned model too, and report what was forgotten"""
 
 
 class LogConfig(Table):

@@ -8,15 +8,17 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
+from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
-from burnish.prepare import Plan
+from burnish.prepare import Plan, seen_by
 from burnish.prepare_task import TaskPlan
 from burnish.types import Answer, Score, Task
 
@@ -38,6 +40,7 @@ def conclude(
             "headline": None,
             "verdict": "No rows were held out, so nothing was measured.",
             "notes": plan.notes,
+            **_forgotten(plan, model, asking, say),
         }
         report.write_report(run, written)
         return written
@@ -58,6 +61,7 @@ def conclude(
         **together(measures),
         "notes": list(dict.fromkeys(notes)),
         "best_step": progress["best_step"] or progress["step"],
+        **_forgotten(plan, model, asking, say),
     }
     if progress["stopped_early"]:
         written["stopped_early"] = progress["step"]
@@ -82,20 +86,44 @@ def asking_of(part: TaskPlan, asking: Asking) -> Asking:
 
 def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -> Sequence[Answer]:
     """Return the tuned model's answers with margins as its objective reads them: against the model before tuning, or as they are."""
-    return against(tuned, base) if part.objective.preference == "ratio" and "reference" in part.objective.streams else tuned
+    return against(tuned, base) if part.objective.preference == "ratio" and part.reads("reference") else tuned
 
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
-    """Return the answers of the model as it was before tuning: the adapter switched off, or the base loaded again."""
+    """Return the answers of the model as it was before tuning."""
+    with before_tuning(plan, model) as before:
+        return _answers(plan, before, held_out, asking)
+
+
+@contextmanager
+def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
+    """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again."""
     if plan.technique.reference == "adapter_off":
         with model.network.disable_adapter():
-            return _answers(plan, model, held_out, asking)
+            yield model
+        return
     before = load_model(plan.found.name, model.target)
     try:
-        return _answers(plan, before, held_out, asking)
+        yield before
     finally:
         del before
         gc.collect()
+
+
+def _forgotten(plan: Plan, model: Model, asking: Asking, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the part of the report on what the run cost elsewhere, nothing where it was not to be measured."""
+    settings = plan.resolved.config
+    if not settings.evaluate.forgetting:
+        return {}
+    if any(part.objective.head is not None for part in plan.parts.values()):
+        return {"forgetting": not_applicable(HEAD)}
+    say("Measuring what was forgotten: general questions to the base and to the tuned model")
+    asked, renderer = general_probe(seen_by(plan.found)), plan.first.renderer
+    with before_tuning(plan, model) as before:
+        first = general_answers(before, renderer, asked, between=asking.between)
+    del before  # two models need not lie in memory while the second is asked
+    after = general_answers(model, renderer, asked, between=asking.between)
+    return {"forgetting": changed(first, after, asked, seed=settings.seed)}
 
 
 def together(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class TaskPlan:
     share: float | None = None
     weight: float = 1.0
 
+    def reads(self, stream: str) -> bool:
+        """Return whether the objective reads a stream, with the options of this run."""
+        return stream in self.objective.reads_streams(self.config.objective.options)
+
     def tasks(self, side: str) -> list[Task]:
         """Return the rows of a side as tasks to attempt, each with the group that its interval is drawn over."""
         rows = zip(self.gathered.examples[side], self.gathered.groups[side], strict=True)

@@ -56,6 +56,7 @@ def page(run: runs.Run, report: Mapping[str, Any]) -> str:
         "facts": report.get("run") or {},
         "scores": scores,
         "state": scores[0]["outcome"] if scores else "",
+        "general": _score_rows(report.get("forgetting") or {}),
         "plots": _plots(metrics, report),
         "data_reports": [{**one, "histogram": _histogram(one)} for one in (data.get("tasks") or {"": data}).values() if one],
         "environment": _json_file(run.environment_json, problems),

@@ -43,9 +43,9 @@ def make_batches(running: Running, *, between: Callable[[], None]) -> Source:
 
 def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
     """Return the batches of one task, its streams filled."""
-    units = _with_reference(running, part, part.sequences, "reference") if "reference" in part.objective.streams else part.sequences
+    units = _with_reference(running, part, part.sequences, "reference") if part.reads("reference") else part.sequences
     fixed = _fixed(running, part, units)
-    if "divergence" not in part.objective.streams:
+    if not part.reads("divergence"):
         return fixed
     examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated)]
     others = unrelated(part.renderer, examples, seed=part.config.seed)

@@ -316,9 +316,10 @@ class Objective:
     the example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
 
     `renders` names how examples become sequences for it (`data.renderings`); `head` the kind of head that its scores come from: one
-    reading per sequence, per token, or the start and end of a span. `preference` is how one reads off log-probabilities which answer a
-    model prefers: their sum, their mean over tokens, or the ratio of their sum to the reference's. `streams` must be on every sequence; those that no row can hold
-    ("reference", "divergence") are filled before the step that reads them.
+    reading per sequence, per token, or the start and end of a span. `preference` is how one reads off log-probabilities which answer
+    a model prefers: their sum, their mean over tokens, or the ratio of their sum to the reference's. `streams` must be on every
+    sequence; those that no row can hold ("reference", "divergence") are filled before the step that reads them. It may be a
+    function of the options that need it.
     """
 
     function: Callable[..., Loss]
@@ -331,7 +332,11 @@ class Objective:
     renders: str = "answers"
     head: Literal["sequence", "token", "span"] | None = None
     preference: Literal["ratio", "sum", "mean"] = "sum"
-    streams: tuple[str, ...] = ()
+    streams: tuple[str, ...] | Callable[..., tuple[str, ...]] = ()
+
+    def reads_streams(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the streams that it reads with these options."""
+        return self.streams(**options) if callable(self.streams) else self.streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
