@@ -28,6 +28,34 @@ USER, REPLY = {"role": "user", "content": "Why does it hum?"}, {"role": "assista
 OTHER = {"role": "assistant", "content": "No idea."}
 CHAT = "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: And?\n\nAssistant: "
 
+TWO = [{"text": "The belt.", "model": "A"}, {"text": "No idea.", "model": "B"}]
+
+
+def studio(data: dict[str, Any], *people: Any, kind: str = "choices") -> dict[str, Any]:
+    """A task of a Label Studio export, each person with the values of results of one kind (a list: several results)."""
+    listed = [value if isinstance(value, list) else [value] for value in people]
+    results = [[{"from_name": "c", "to_name": "text", "type": kind, "value": value} for value in values] for values in listed]
+    return {
+        "id": 1,
+        "data": data,
+        "annotations": [{"id": n, "completed_by": n, "was_cancelled": False, "result": each} for n, each in enumerate(results)],
+        "predictions": [],
+    }
+
+
+def record(fields: dict[str, Any], *people: Any, question: str = "q", **more: Any) -> dict[str, Any]:
+    """A record of an Argilla export, each person with a value."""
+    answers = [{"value": value, "user_id": f"u{number}"} for number, value in enumerate(people)]
+    return {
+        "id": "1",
+        "fields": fields,
+        "metadata": {},
+        "suggestions": {},
+        "responses": {question: answers} if answers else {},
+        **more,
+    }
+
+
 SAMPLES: dict[str, list[dict[str, Any]]] = {
     "messages": [
         {"messages": [USER, REPLY]},
@@ -68,6 +96,24 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
     "rated": [
         {"prompt": "Why does it hum?", "completion": "The belt.", "label": True},
         {"messages": [USER, REPLY], "rating": 3.5},
+    ],
+    "feedback": [
+        {"prompt": "Why does it hum?", "answers": TWO, "choice": "a"},
+        {"id": "1", "messages": [USER], "answers": TWO, "choice": "b", "edit": None, "thumb": None, "rater": "ann", "order": ["b", "a"]},
+        {"messages": [USER], "answers": TWO[:1], "edit": "The fan belt is loose."},
+        {"prompt": "Why does it hum?", "answers": ["The belt.", "No idea."], "choice": "b", "rater": "bob"},
+    ],
+    "label_studio": [
+        studio({"text": "Good phone."}, {"choices": ["up"]}),
+        studio({"text": "Ada wrote."}, [{"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]}], kind="labels"),
+        studio({"prompt": "Why?", "response": "So."}, {"rating": 4}, kind="rating"),
+        studio({"prompt": "Why?", "answer1": "So.", "answer2": "No."}, {"selected": "right"}, kind="pairwise"),
+    ],
+    "argilla": [
+        record({"text": "Good phone."}, "up"),
+        record({"prompt": "Why?", "reply-1": "So.", "reply-2": "No."}, ["reply-2", "reply-1"]),
+        record({"text": "Ada wrote."}, [{"start": 0, "end": 3, "label": "PER"}]),
+        record({"instruction": "Why?", "response": "So."}, 4),
     ],
 }  # fmt: skip
 
@@ -528,6 +574,302 @@ def test_squad_groups_and_flat_columns() -> None:
     )
 
 
+# ---------------------------------------------------------------------------------------------------------------------- feedback
+
+
+def judged(**more: Any) -> dict[str, Any]:
+    return {"id": "1", "messages": [USER], "answers": TWO, "choice": None, "edit": None, "thumb": None, "rater": "ann", **more}
+
+
+def said(one: Any) -> list[tuple[Any, ...]]:
+    """The texts of a pair, of a rated answer with its rating, or of a dialog's last turn."""
+    if isinstance(one, Pair):
+        return [(plain(one.chosen[0].content), plain(one.rejected[0].content))]
+    return [(plain(one.messages[-1].content), *([one.rating] if isinstance(one, Rated) else []))]
+
+
+B, N, E = "The belt.", "No idea.", "The fan belt."
+
+
+@pytest.mark.parametrize(
+    ("row", "pairs", "rated", "messages"),
+    [
+        (judged(choice="a"), [(B, N)], [(B, 1.0), (N, 0.0)], [(B,)]),
+        (judged(choice="B"), [(N, B)], [(B, 0.0), (N, 1.0)], [(N,)]),
+        (judged(choice="a", edit=E), [(E, B), (E, N)], [(B, 0.0), (N, 0.0), (E, 1.0)], [(E,)]),
+        (judged(choice="tie"), [], [], []),
+        (judged(choice="both_bad"), [], [(B, 0.0), (N, 0.0)], []),
+        (judged(choice="skip"), [], [], []),
+        (judged(answers=TWO[:1], thumb=True), [], [(B, 1.0)], [(B,)]),
+        (judged(answers=TWO[:1], thumb="down"), [], [(B, 0.0)], []),
+        (judged(answers=TWO[:1], edit=E), [(E, B)], [(B, 0.0), (E, 1.0)], [(E,)]),
+        (judged(answers=TWO[:1], thumb=True, edit=E), [(E, B)], [(B, 1.0), (E, 1.0)], [(E,)]),
+        (judged(answers=["x", "y", "z"], choice="b"), [("y", "x"), ("y", "z")], [("x", 0.0), ("y", 1.0), ("z", 0.0)], [("y",)]),
+        (judged(answers=["", "y"], choice="b"), [], [], []),
+        (judged(answers=["y", "y"], choice="b"), [], [("y", 1.0)], [("y",)]),
+    ],
+)
+def test_what_a_judgement_gives(row: dict[str, Any], pairs: Any, rated: Any, messages: Any) -> None:
+    other = {**judged(choice="a"), "id": "other"}  # so that there is always an example
+    for kind, expected in (("pairs", pairs), ("rated", rated), ("messages", messages)):
+        found = examples(table([other, row]), format="feedback", as_=kind)
+        assert not found.problems
+        given = [text for one in found.examples if one.origin.line == 2 for text in said(one)]
+        assert given == expected, kind
+        assert expected or any(warning.startswith("1 row: ") and "rows.jsonl:2" in warning for warning in found.warnings)
+
+
+def test_only_the_last_judgement_of_a_rater_counts_and_a_skip_is_none() -> None:
+    rows = [
+        judged(choice="a"),
+        judged(choice="b"),
+        judged(choice="a", rater="bob"),
+        judged(choice="skip"),
+        judged(choice="tie", id="2"),
+    ]
+    found = examples(table(rows))
+    assert [said(one) for one in found.examples] == [[(N, B)], [(B, N)]] and [one.origin.line for one in found.examples] == [2, 3]
+    assert any("2 judgements were given anew" in warning for warning in found.warnings)
+    assert any("1 row: a tie gives no pair; left out (rows.jsonl:5)" in warning for warning in found.warnings)
+    several = examples(
+        table([judged(choice="a", id=str(n)) for n in range(2)] + [judged(choice="tie", id=f"t{n}") for n in range(9)])
+    )
+    assert any(warning.startswith("9 rows: a tie") and "rows.jsonl:5 …" in warning for warning in several.warnings)
+
+
+def test_a_file_of_ties_is_a_problem_that_says_why() -> None:
+    assert "no row gives an example: 2 rows: a tie gives no pair" in no_examples(
+        [judged(choice="tie"), judged(choice="tie", id="2")]
+    )
+
+
+def no_examples(rows: list[dict[str, Any]], **options: Any) -> str:
+    found = examples(table(rows), **options)
+    assert not found.examples
+    return "\n".join(found.problems)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (judged(), "choice: is missing; expected one of a, b, tie, both_bad, skip"),
+        (judged(choice="c"), "choice: 'c' is not known; expected one of a, b, tie"),
+        (judged(choice="ties"), "Did you mean 'tie'?"),
+        (judged(choice="a", answers=TWO[:1]), "only one answer"),
+        (judged(thumb=True), "thumb: stands beside 2 answers"),
+        (judged(thumb="maybe", answers=TWO[:1]), "thumb: expected true or false, found 'maybe'"),
+        (judged(choice="a", answers=[{"txt": "x"}, "y"]), "answers[1]: expected a text"),
+        (judged(choice="a", answers=[]), "answers: expected a list"),
+        (judged(choice="a", messages=[USER, REPLY]), "the last message is the assistant's; expected the user's"),
+        (judged(choice="a", messages="Hi"), "messages: expected a list of messages, found 'Hi'"),
+    ],
+)
+def test_feedback_that_is_wrong(row: dict[str, Any], expected: str) -> None:
+    assert expected in problems_of(row, format="feedback")
+
+
+def test_an_unknown_kind_of_example_is_named() -> None:
+    assert "as_: expected one of pairs, rated, messages, found 'pair'. Did you mean 'pairs'?" in problems_of(
+        judged(choice="a"), as_="pair"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- exports of labelling tools
+
+UP, DOWN, SIDE = {"choices": ["up"]}, {"choices": ["down"]}, {"text": "Good phone."}
+ADA = {"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]}
+OSLO = {"start": 13, "end": 17, "text": "Oslo", "labels": ["LOC"]}
+LIVES = {"text": "Ada lives in Oslo"}
+BOTH = {"prompt": "Why?", "answer_a": "So.", "answer_b": "No."}
+RATED = {"question": "Why?", "answer": "So."}
+THREE = {"prompt": "Why?", "r1": "one", "r2": "two", "r3": "three"}
+
+
+def brief(one: Any) -> Any:
+    """An example in short: its type and what was marked."""
+    if isinstance(one, Pair):
+        return "Pair", plain(one.prompt[-1].content), *said(one)[0]
+    if isinstance(one, Rated):
+        return "Rated", plain(one.messages[0].content), plain(one.messages[1].content), one.rating
+    if isinstance(one, Tagged):
+        return "Tagged", plain(one.content), [(span.start, span.end, span.label) for span in one.spans]
+    return "Labelled", plain(one.content), one.labels if one.number is None else one.number
+
+
+MAJORITY, UNDECIDED = "annotators disagree; the majority counts", "none is in the majority; left out"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected", "note"),
+    [
+        (studio(SIDE, UP), [("Labelled", "Good phone.", ("up",))], ""),
+        (studio(SIDE, UP, DOWN, UP), [("Labelled", "Good phone.", ("up",))], MAJORITY),
+        (studio(SIDE, UP, DOWN), [], UNDECIDED),
+        (studio(SIDE, UP, UP), [("Labelled", "Good phone.", ("up",))], ""),
+        (studio(SIDE), [], "not annotated"),
+        (studio(LIVES, [ADA, OSLO], kind="labels"), [("Tagged", LIVES["text"], [(0, 3, "PER"), (13, 17, "LOC")])], ""),
+        (studio(LIVES, [ADA, OSLO], [ADA], [ADA], kind="labels"), [("Tagged", LIVES["text"], [(0, 3, "PER")])], MAJORITY),
+        (studio(LIVES, [ADA], [], kind="labels"), [("Tagged", LIVES["text"], [])], MAJORITY),
+        (studio(RATED, {"rating": 4}, {"rating": 1}, {"rating": 5}, kind="rating"), [("Rated", "Why?", "So.", 4.0)], MAJORITY),
+        (studio(RATED, {"choices": ["Good"]}), [("Rated", "Why?", "So.", 1.0)], ""),
+        (studio(SIDE, {"number": 2.5}, kind="number"), [("Labelled", "Good phone.", 2.5)], ""),
+        (studio(BOTH, {"selected": "left"}, kind="pairwise"), [("Pair", "Why?", "So.", "No.")], ""),
+        (studio(BOTH, {"selected": "right"}, kind="pairwise"), [("Pair", "Why?", "No.", "So.")], ""),
+        (studio(BOTH, {"selected": "right"}, {"selected": "left"}, kind="pairwise"), [], UNDECIDED),
+        (studio(SIDE, UP, {"text": ["x"]}) | {}, [("Labelled", "Good phone.", ("up",))], None),
+        (record(SIDE, "up"), [("Labelled", "Good phone.", ("up",))], ""),
+        (record(SIDE, "up", "down", "up"), [("Labelled", "Good phone.", ("up",))], MAJORITY),
+        (record(SIDE, "up", "down"), [], UNDECIDED),
+        (record(SIDE), [], "not annotated"),
+        (record(SIDE, 3, 5), [("Labelled", "Good phone.", 4.0)], MAJORITY),
+        (record(RATED, 4), [("Rated", "Why?", "So.", 4.0)], ""),
+        (record(LIVES, [{"start": 0, "end": 3, "label": "PER"}]), [("Tagged", LIVES["text"], [(0, 3, "PER")])], ""),
+        (record(LIVES, [{"start": 0, "end": 3, "label": "PER"}], [], []), [("Tagged", LIVES["text"], [])], MAJORITY),
+        (record(THREE, ["r2", "r1", "r3"]), [("Pair", "Why?", "two", "one"), ("Pair", "Why?", "two", "three"), ("Pair", "Why?", "one", "three")], ""),
+        (record(THREE, [{"value": "r1", "rank": 1}, {"value": "r2", "rank": 1}, {"value": "r3", "rank": 2}]),
+         [("Pair", "Why?", "one", "three"), ("Pair", "Why?", "two", "three")], ""),
+        (record(THREE, [{"value": "r1", "rank": 1}, {"value": "r2", "rank": 1}]), [], "same rank"),
+        (record(THREE, ["r1", "r2"], ["r2", "r1"], ["r2", "r1"]), [("Pair", "Why?", "two", "one")], MAJORITY),
+    ],
+)  # fmt: skip
+def test_exports_become_what_they_say(row: dict[str, Any], expected: Any, note: str | None) -> None:
+    name = "argilla" if "fields" in row else "label_studio"
+    if note is None:  # a result of a kind that is not read beside one that is
+        row["annotations"][1]["result"][0]["type"] = "textarea"
+        note = "marks of type textarea are not read"
+    found = examples(table([row]), format=name)
+    assert [brief(one) for one in found.examples] == expected
+    told = "\n".join([*found.warnings, *found.problems])
+    assert note in told and (note or not told)
+    assert bool(found.problems) == (not expected)
+
+
+def test_several_labels_anywhere_make_all_rows_of_several_labels() -> None:
+    many = {"choices": ["up", "new"]}
+    for rows in (
+        [studio(SIDE, UP), studio(SIDE, many, UP, many)],
+        [record(SIDE, ["up"]), record(SIDE, ["up", "new"], ["up"], ["up", "new"])],
+    ):
+        found = examples(table(rows))
+        assert [one.labels for one in found.examples] == [("up",), ("up", "new")] and all(one.several for one in found.examples)  # type: ignore[union-attr]
+        assert any("some texts have several labels" in warning for warning in found.warnings)
+        assert "set the option several = true" in problems_of(rows[1], several=False)
+
+
+def test_offsets_of_a_browser_are_counted_anew_where_the_text_says_so() -> None:
+    """A character beyond U+FFFF is two units for JavaScript, which Label Studio counts in."""
+    text = "😀 Ada"
+    made = made_of(studio({"text": text}, [{"start": 3, "end": 6, "text": "Ada", "labels": ["PER"]}], kind="labels"))
+    assert made.spans == (Span(2, 5, "PER"),) and text[2:5] == "Ada"
+    wrong = studio({"text": text}, [{"start": 1, "end": 4, "text": "Ada", "labels": ["PER"]}], kind="labels")
+    assert "a text that stands there in the data" in problems_of(wrong)
+
+
+def test_cancelled_drafts_and_older_forms() -> None:
+    row = studio(SIDE, UP, DOWN)
+    row["annotations"][1]["was_cancelled"] = True
+    assert made_of(row).labels == ("up",)
+    assert made_of({"data": row["data"], "completions": row["annotations"]}).labels == ("up",)
+    older = [
+        {"user_id": "u", "status": "submitted", "values": {"q": {"value": "up"}}},
+        {"user_id": "v", "status": "draft", "values": {"q": {"value": "x"}}},
+    ]
+    assert made_of({"fields": SIDE, "responses": older}).labels == ("up",)
+    proposed = record(SIDE, suggestions={"q": {"value": "up", "score": 0.9, "agent": "m"}})
+    assert made_of(proposed, suggestions=True).labels == ("up",)
+    assert "not annotated" in no_examples([proposed])
+
+
+def test_fields_and_questions_are_named_where_they_cannot_be_told() -> None:
+    odd = {"Anfrage": "Why?", "x": "So.", "y": "No."}
+    row = studio(odd, {"selected": "left"}, kind="pairwise")
+    assert "name them with the options left and right" in problems_of(row)
+    assert "name it with the option prompt" in problems_of(row, left="x", right="y")
+    assert brief(made_of(row, left="x", right="y", prompt="Anfrage")) == ("Pair", "Why?", "So.", "No.")
+    row["annotations"][0]["result"][0]["to_name"] = "y,x"  # the control names the fields it shows
+    assert brief(made_of(row, prompt="Anfrage")) == ("Pair", "Why?", "No.", "So.")
+    assert "Did you mean 'Anfrage'" in problems_of(row, prompt="Anfrag")
+    two = {"fields": {"a": "x", "b": "y"}, "responses": {"tone": [{"value": "kind"}], "stars": [{"value": 3}]}}
+    assert "'tone' (labels), 'stars' (a number); name the one to read" in problems_of(two)
+    assert brief(made_of(two, question="stars", text="b")) == ("Labelled", "y", 3.0)
+    assert "name it with the option text" in problems_of(two, question="tone")
+    assert "Did you mean 'tone'" in no_examples([two], question="tonne")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"data": {}, "annotations": []}, "data: expected an object with the fields"),
+        ({"data": SIDE, "annotations": "x"}, "annotations: not valid JSON"),
+        ({"data": SIDE, "annotations": [{"result": "x"}]}, "annotations[1]: expected an object with a list 'result'"),
+        (studio(SIDE, {"choices": "up"}), "annotations[1].result[1]: expected 'choices', a list of texts"),
+        (studio(SIDE, {"rating": "4"}, kind="rating"), "expected a number, found '4'"),
+        (studio(BOTH, {"selected": "both"}, kind="pairwise"), "expected 'selected', left or right, found 'both'"),
+        (studio(LIVES, {"start": 0, "end": 3}, kind="labels"), "expected start, end, labels"),
+        (studio({"a": "x", "b": "y"}, UP), "cannot tell which field was marked, the row has a, b"),
+        ({"fields": [], "responses": {}}, "fields: expected an object"),
+        ({"fields": SIDE, "responses": {"q": ["up"]}}, "responses.q: expected objects with value and user_id"),
+        (record(SIDE, {"a": 1}), "responses.q: expected a label, a list of labels, a number, a ranking or spans"),
+        (record(SIDE, "up", 3), "q: holds"),
+        (record(LIVES, [{"start": 3, "end": 99, "label": "X"}]), "3 to 99 is not inside the text"),
+        (record(THREE, [{"value": "r1", "rank": 1}, {"value": "r9", "rank": 2}]), "'r9' is ranked, but no field of the row"),
+    ],
+)
+def test_exports_that_are_wrong(row: dict[str, Any], expected: str) -> None:
+    text = problems_of(row, format="argilla" if "fields" in row else "label_studio")
+    assert expected in text and text.startswith("rows.jsonl:1: ")
+
+
+def test_exports_as_files_with_the_line_of_each_task(tmp_path: Path) -> None:
+    """As the tools write them: Label Studio one indented list, Argilla a list or a record per line."""
+    rows = [studio(SIDE, UP), studio(SIDE, {"choices": []}), studio(SIDE, DOWN)]
+    (tmp_path / "ls.json").write_text(json.dumps(rows, indent=2))
+    found = examples(read("ls.json", base=tmp_path))
+    lines = (tmp_path / "ls.json").read_text().split("\n")
+    assert found.format == "label_studio" and [one.labels for one in found.examples] == [("up",), ("down",)]  # type: ignore[union-attr]
+    (problem,) = found.problems
+    assert problem.startswith("ls.json:") and lines[int(problem.split(":")[1]) - 1].strip() == "{"
+    records = [record(SIDE, "up"), record(SIDE, "down")]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    for name in ("a.json", "a.jsonl"):
+        found = examples(read(name, base=tmp_path))
+        assert found.format == "argilla" and [one.labels for one in found.examples] == [("up",), ("down",)]  # type: ignore[union-attr]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True), min_size=1, max_size=5))
+def test_the_majority_does_not_depend_on_the_order_of_people(people: list[list[str]]) -> None:
+    fields = {"prompt": "p", "a": "1", "b": "2", "c": "3"}
+    for question, given_ in (
+        ("ranking", [one for one in people if len(one) > 1]),
+        ("labels", [[f"x{label}" for label in one] for one in people]),
+    ):
+        if not given_:
+            continue
+        both = [
+            examples(table([record(fields, *each, question=question)]), format="argilla", several=True, text="prompt")
+            for each in (given_, given_[::-1])
+        ]
+        marked = [
+            sorted(
+                map(
+                    str,
+                    (
+                        [set(one.labels) and sorted(one.labels)] if isinstance(one, Labelled) else [brief(one)]
+                        for one in found.examples
+                    ),
+                )
+            )
+            for found in both
+        ]
+        assert marked[0] == marked[1]
+        if question == "labels":
+            counts = {label: sum(label in one for one in given_) for one in given_ for label in one}
+            (one,) = both[0].examples
+            assert set(one.labels) == {label for label, count in counts.items() if 2 * count > len(given_)}  # type: ignore[union-attr]
+
+
 # ------------------------------------------------------------------------------------------------------------------------- guess
 
 PHRASES = [
@@ -696,6 +1038,9 @@ def test_types_of_the_samples() -> None:
         "squad": Answerable,
         "pairs": Pair,
         "rated": Rated,
+        "feedback": Pair,
+        "label_studio": Labelled,
+        "argilla": Labelled,
     }
     tagged = made_of(SAMPLES["spans"][1])
     assert tagged.spans == (Span(0, 3, "PER"), Span(13, 21, "LOC"))

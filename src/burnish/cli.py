@@ -1,4 +1,7 @@
-"""The command line: one function per verb, which calls `api` and shows what comes back.
+"""The command line: which verbs there are, and what becomes of an error.
+
+The verbs stand in the files of this room, one function each, which calls `api` and shows what comes back: `cli_start` (init, doctor,
+ls, data get), `cli_tune` (check, tune, pretrain, demo), `cli_models` (evaluate, generate, chat), `cli_rate` (rate).
 
 Enters: arguments. Leaves: text or JSON on standard output, progress on standard error, and an exit code: 0; 1 a failed run; 2 the
 user's mistake; 3 no space; 130 and 143 after a saved stop. A user never sees a traceback.
@@ -10,13 +13,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from burnish import __version__
-from burnish.errors import BurnishError, RunError, SpaceError, UsageError, suggestion
+from burnish.cli_models import chat, evaluate, generate
+from burnish.cli_rate import rate
+from burnish.cli_start import data_get, doctor, init, ls
+from burnish.cli_tune import check, demo, pretrain, tune
+from burnish.errors import BurnishError, RunError, SpaceError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,16 +34,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Public data sets: fetch one, or see what there is.")
 app.add_typer(data_app, name="data")
-
-RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=c]…")]
-Resume = Annotated[bool, typer.Option("--resume", help="go on from the last complete checkpoint")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON value on standard output, nothing else")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="at most this many rows")]
-Format = Annotated[str, typer.Option("--format", help="format of the rows; auto guesses it")]
-Columns = Annotated[
-    list[str] | None, typer.Option("--column", help="standard name = your column, such as text=message; repeatable")
-]
+for verb in (init, doctor, check, tune, pretrain, evaluate, generate, chat, rate, ls, demo):  # in the order of --help
+    app.command()(verb)
+data_app.command("get")(data_get)
 
 
 @app.callback(invoke_without_command=True)
@@ -45,275 +44,6 @@ def _about(version: Annotated[bool, typer.Option("--version", help="print the ve
     if version:
         print(__version__)
         raise typer.Exit
-
-
-@app.command()
-def init(
-    first: Annotated[str, typer.Argument(metavar="USECASE|DIR", help="a use case (burnish ls usecases); with --data, the folder")],
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="new folder")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="your own rows: format and task are guessed from them")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a run file, rows and a README: ready to edit."""
-    from burnish import starting
-    from burnish.terminal import print_json
-
-    if data is not None:
-        if folder is not None:
-            raise UsageError("With --data, give only the folder to make: burnish init --data FILE DIR")
-        made = starting.from_data(data, Path(first))
-    else:
-        if folder is None:
-            raise UsageError(
-                "Give a use case and a folder: burnish init support my-run (see burnish ls usecases), or --data FILE DIR"
-            )
-        made = starting.from_usecase(first, folder)
-    if as_json:
-        print_json(made)
-        return
-    for reason in made["why"]:
-        print(f"Guessed: {reason}")
-    print(f"Wrote {made['run_file']}. Next:\n  cd {made['folder']}\n  burnish check run.toml\n  burnish tune run.toml")
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Show Python, torch, device, memory, disk, extras and caches: for bug reports."""
-    from burnish.doctor import examine
-    from burnish.terminal import print_json
-
-    facts = examine()
-    if as_json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        if name != "problems":
-            shown = value.items() if isinstance(value, dict) else None
-            print(
-                f"{name.replace('_', ' '):<18} " + (", ".join(f"{key} {item}" for key, item in shown) if shown else _shown(value))
-            )
-    print("\n" + ("\n".join(f"! {problem}" for problem in facts["problems"]) or "No problem found."))
-
-
-@app.command()
-def check(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Find every problem in run file and data at once, before any weights are read, and show what would be learned."""
-    from burnish import api
-    from burnish.terminal import print_json
-
-    report = api.check(run, *(overrides or []))
-    if as_json:
-        print_json(report)
-        return
-    from rich.console import Console
-
-    from burnish.data.report_terminal import print_data_report
-
-    print_data_report(report, Console(highlight=False))
-    print("\nNothing stands in the way. Next: burnish tune " + str(run))
-
-
-@app.command()
-def tune(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
-    """Tune a model as a run file says, measure it beside its base, and write a report."""
-    from burnish import api
-    from burnish.terminal import watch
-
-    _show_report(api.tune(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
-
-
-@app.command()
-def pretrain(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
-    """Train a model from random weights, its tokenizer learned from the same texts; the run file has [model] init = "llama"."""
-    from burnish import api
-    from burnish.terminal import watch
-
-    _show_report(api.pretrain(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL")],
-    data: Annotated[str | None, typer.Option("--data", help="rows to score on; not given: the run's own held-out rows")] = None,
-    score: Annotated[list[str] | None, typer.Option("--score", help="a score by name; repeatable (burnish ls scores)")] = None,
-    limit: Limit = None,
-    format: Format = "auto",
-    column: Columns = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="longest answer")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="of the resampling for the intervals")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Score a model on rows, with intervals; a tuned one beside its base."""
-    from burnish import api
-    from burnish.terminal import print_json, say
-
-    report = api.evaluate(
-        model,
-        data,
-        scores=score or (),
-        limit=limit,
-        format=format,
-        columns=_columns(column),
-        max_tokens=max_tokens,
-        seed=seed,
-        say=say,
-    )
-    if as_json:
-        print_json(report)
-    else:
-        _print_scores(report)
-
-
-@app.command()
-def generate(
-    model: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL")],
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="what to answer; repeatable")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="a file of rows to answer")] = None,
-    limit: Limit = None,
-    format: Format = "auto",
-    column: Columns = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="longest answer")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token each time")] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="only tokens of this joint probability")] = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="only this many tokens; 0: all")] = 0,
-    stop: Annotated[list[str] | None, typer.Option("--stop", help="end the answer at this text; repeatable")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="of the sampling")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Answer prompts, or the rows of a file."""
-    from burnish import api
-    from burnish.terminal import print_json
-
-    rows = api.generate(
-        model,
-        prompt or None,
-        data=data,
-        format=format,
-        columns=_columns(column),
-        limit=limit,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        stop=stop or (),
-        seed=seed,
-    )
-    if as_json:
-        print_json({"answers": rows})
-        return
-    for row in rows:
-        print(row["text"] if len(rows) == 1 else f"> {row['prompt']}\n{row['text']}\n")
-
-
-@app.command()
-def chat(
-    model: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL")],
-    system: Annotated[str | None, typer.Option("--system", help="system message; not given: the run's own")] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="longest answer")] = 256,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token each time")] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="only tokens of this joint probability")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="of the sampling")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Talk to a model in the terminal; /help lists what can be typed."""
-    from burnish import starting
-
-    starting.talk(model, system=system, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, as_json=as_json)
-
-
-@app.command()
-def ls(
-    what: Annotated[str, typer.Argument(metavar="formats|objectives|techniques|scores|usecases|runs|models|data")],
-    as_json: AsJson = False,
-) -> None:
-    """List what there is."""
-    from burnish.listing import LISTS
-    from burnish.terminal import print_json, print_rows
-
-    if what not in LISTS:
-        raise UsageError(f"There is no list {what!r}.{suggestion(what, LISTS)} Expected one of: {', '.join(LISTS)}.")
-    rows = LISTS[what]()
-    if as_json:
-        print_json(rows)
-    elif not rows:
-        print(f"No {what} here yet.")
-    else:
-        names = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)]
-        print_rows(rows, {name: (lambda row, key=name: _shown(row.get(key))) for name in names})
-
-
-@app.command()
-def demo(
-    output: Annotated[str, typer.Option("--output", help="run directory; a finished demo there is replaced")] = "runs/demo",
-    as_json: AsJson = False,
-) -> None:
-    """Run the whole job on the bundled model and sample rows."""
-    from burnish import api
-    from burnish.terminal import say, watch
-    from burnish.usecases import find
-
-    say("The demo: a help desk's messages are sorted into 14 categories by the bundled model, before and after tuning.")
-    _show_report(api.demo(output, watch=watch()), as_json=as_json)
-    say(f'Try it: burnish generate {output} --prompt "{find("support").prompt}"\nOpen:   {output}/report.html')
-
-
-@data_app.command("get")
-def data_get(
-    name: Annotated[str, typer.Argument(help="a public data set (burnish ls data)")],
-    folder: Annotated[Path | None, typer.Option("--from", help="copy from this folder instead of fetching")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Fetch a pinned public data set into the user's cache, its sha256 checked."""
-    from burnish.data.public import get
-    from burnish.terminal import print_json
-
-    place = get(name, folder=folder)
-    if as_json:
-        print_json({"name": name, "path": str(place)})
-    else:
-        print(f'{name} is in {place}. Use it in a run file: data = "public:{name}"')
-
-
-# ------------------------------------------------------------------------------------------------------------------------ showing
-
-
-def _shown(value: Any) -> str:
-    """Return a value as text for a table."""
-    if value is None:
-        return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _columns(given: list[str] | None) -> dict[str, str]:
-    """Return --column NAME=COLUMN options as a mapping."""
-    wrong = [item for item in given or [] if "=" not in item]
-    if wrong:
-        raise UsageError(f"--column {wrong[0]}: expected NAME=COLUMN, such as --column text=message")
-    return dict(item.split("=", 1) for item in given or [])
-
-
-def _show_report(folder: Path, *, as_json: bool) -> None:
-    """Print the report of a finished run."""
-    import json
-
-    if os.environ.get("RANK", "0") != "0":
-        return
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    if as_json:
-        from burnish.terminal import print_json
-
-        print_json({"output": str(folder), **report})
-    else:
-        _print_scores(report)
-
-
-def _print_scores(report: dict[str, Any]) -> None:
-    """Print the score table of a report."""
-    from rich.console import Console
-
-    from burnish.report import print_scores
-
-    print_scores(report, Console(highlight=False))
 
 
 # ------------------------------------------------------------------------------------------------------------------------- errors

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
-import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from burnish.data import formats_choice, formats_dialog, formats_text
+from burnish.data import formats_choice, formats_dialog, formats_exports, formats_feedback, formats_text
+from burnish.data.formats_columns import cell_of, template_names, with_column
+from burnish.data.formats_feedback import Noted, Survey
 from burnish.data.formats_private import private_function
 from burnish.data.records import Record, Table
 from burnish.errors import ConfigError, DataError, suggestion
-from burnish.types import Answerable, Dialog, Example, Labelled, Pair, Rated, Tagged, Text
+from burnish.types import Answerable, Dialog, Example, Labelled, Origin, Pair, Rated, Tagged, Text
+from burnish.types import Row as AnyRow
 
-Function = Callable[..., Example | tuple[Example, ...]]
+Function = Callable[..., Example | tuple[Example, ...] | Noted]
 Names = Mapping[str, tuple[str, ...]]
 
 
@@ -30,13 +31,15 @@ class Format:
 
     `function(values, origin, **options)` makes an example (or several) of a row's values under their standard names, and raises
     DataError with all problems of the row. `columns` are the standard names, each with other names it is recognised by; `required`
-    are sets of standard names, of which one must be complete.
+    are sets of standard names, of which one must be complete. `gives` is `Row` where the rows themselves say what they are. `survey`
+    looks at the values of all rows before the first is read.
     """
 
     function: Function
     gives: type
     required: tuple[tuple[str, ...], ...]
     columns: Names
+    survey: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Survey] | None = None
 
     @property
     def description(self) -> str:
@@ -163,6 +166,27 @@ FORMATS: dict[str, Format] = {
         ),
         columns={"prompt": (), "completion": (), "messages": (), "label": (), "rating": ("score",), **SYSTEM},
     ),
+    "feedback": Format(
+        function=formats_feedback.feedback,
+        gives=Pair,
+        required=tuple((asked, "answers", said) for said in ("choice", "thumb", "edit") for asked in ("messages", "prompt")),
+        columns=dict.fromkeys(("messages", "prompt", "answers", "choice", "thumb", "edit", "id", "rater"), ()),
+        survey=formats_feedback.last_judgements,
+    ),
+    "label_studio": Format(
+        function=formats_exports.label_studio,
+        gives=AnyRow,
+        required=(("data", "annotations"),),
+        columns={"data": (), "annotations": ("completions",)},
+        survey=formats_exports.survey_label_studio,
+    ),
+    "argilla": Format(
+        function=formats_exports.argilla,
+        gives=AnyRow,
+        required=(("fields", "responses"),),
+        columns={"fields": (), "responses": (), "suggestions": ()},
+        survey=formats_exports.survey_argilla,
+    ),
 }
 
 
@@ -197,64 +221,61 @@ def examples(
         options = {**options, "repair": True}
     _check_options(name, entry, options)
     chosen = resolved(entry, table.columns, mapped, name=name)
+    rows, warnings = table.rows, list(table.warnings)
+    if entry.survey is not None:
+        survey = entry.survey([_values(entry, row, chosen) for row in rows], options)
+        rows, options = [row for row, counts in zip(rows, survey.counts, strict=True) if counts], dict(survey.options)
+        warnings += [f"{', '.join(table.files)}: {warning}" for warning in survey.warnings]
     made: list[Example] = []
     problems = list(table.problems)
-    for row in table.rows:
+    noted: dict[str, list[Origin]] = {}
+    for row in rows:
         try:
-            made.extend(_made(entry, row, chosen, options, name))
+            found, notes = _made(entry, row, chosen, options, name)
         except DataError as error:
-            problems.extend(f"{row.origin}: {_with_column(line, chosen)}" for line in str(error).split("\n"))
-    return Examples(examples=made, problems=problems, warnings=list(table.warnings), format=name, guessed=guessed, columns=chosen)
+            problems.extend(f"{row.origin}: {with_column(line, chosen)}" for line in str(error).split("\n"))
+            continue
+        made.extend(found)
+        for note in notes:
+            noted.setdefault(note, []).append(row.origin)
+    warnings += [_counted(note, origins) for note, origins in noted.items()]
+    if noted and not made and not problems:
+        problems.append(f"{next(iter(noted.values()))[0]}: no row gives an example: " + "; ".join(warnings))
+    return Examples(examples=made, problems=problems, warnings=warnings, format=name, guessed=guessed, columns=chosen)
 
 
-def _made(entry: Format, row: Record, chosen: Mapping[str, str], options: Mapping[str, Any], name: str) -> tuple[Example, ...]:
-    """Return the examples of one row, their group filled in where one is mapped."""
-    values = {standard: _cell(row.values, column) for standard, column in chosen.items() if standard != "group"}
+def _counted(note: str, origins: list[Origin]) -> str:
+    """Return a remark on rows with how many they are and the places of the first ones."""
+    places = ", ".join(map(str, origins[:3])) + (" …" if len(origins) > 3 else "")
+    return f"{len(origins)} row{'s' if len(origins) != 1 else ''}: {note} ({places})"
+
+
+def _values(entry: Format, row: Record, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a row under their standard names."""
+    values = {standard: cell_of(row.values, column) for standard, column in chosen.items() if standard != "group"}
     values = values if entry.columns else {**row.values, **values}
     if "file" in row.values:
         values.setdefault("file", row.values["file"])
-    result = entry.function(values, row.origin, **options)
+    return values
+
+
+def _made(
+    entry: Format, row: Record, chosen: Mapping[str, str], options: Mapping[str, Any], name: str
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Return the examples of one row, their group filled in where one is mapped, and remarks on it."""
+    result = entry.function(_values(entry, row, chosen), row.origin, **options)
+    notes = result.notes if isinstance(result, Noted) else ()
+    result = result.examples if isinstance(result, Noted) else result
     made = result if isinstance(result, tuple) else (result,)
     wrong = [one for one in made if not isinstance(one, get_args(Example))]
     if wrong:
         raise ConfigError(f"format {name!r} returned {type(wrong[0]).__name__}; expected an example such as burnish.types.Dialog")
     if "group" not in chosen:
-        return made
-    group = _cell(row.values, chosen["group"])
+        return made, notes
+    group = cell_of(row.values, chosen["group"])
     if group is None or not str(group).strip():
         raise DataError("group: is missing; expected what the row belongs to, since 'group' is mapped")
-    return tuple(dataclasses.replace(one, group=str(group)) for one in made)
-
-
-def _cell(values: Mapping[str, Any], column: str) -> Any:
-    """Return the value of a column, or a template filled with several."""
-    if column in values or "{" not in column:
-        return values.get(column)
-    cells = {name: "" if values.get(name) is None else values[name] for name in _template_names(column)}
-    return column.format_map(cells) if any(str(cell).strip() for cell in cells.values()) else None
-
-
-def _template_names(template: str) -> list[str]:
-    """Return the columns that a template names; raises ConfigError where it is no template."""
-    try:
-        fields = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise ConfigError(
-            f"data.columns: {template!r} is not a template ({error}); write {{column}}, and double other braces"
-        ) from None
-    names = [name for _, name, _, _ in fields if name is not None]
-    if any(
-        not re.fullmatch(r"[^.\[\]{}]+", name) or form or conversion for _, name, form, conversion in fields if name is not None
-    ):
-        raise ConfigError(f"data.columns: {template!r}: expected only names of columns in braces")
-    return names
-
-
-def _with_column(problem: str, chosen: Mapping[str, str]) -> str:
-    """Return a problem with the user's own name of the column that it begins with."""
-    standard = re.match(r"\w*", problem)[0]  # type: ignore[index]
-    column = chosen.get(standard, standard)
-    return problem if column == standard or "{" in column else f"{standard} (column {column!r}){problem[len(standard) :]}"
+    return tuple(dataclasses.replace(one, group=str(group)) for one in made), notes
 
 
 def resolved(entry: Format, available: tuple[str, ...], mapped: Mapping[str, str], *, name: str) -> dict[str, str]:
@@ -272,7 +293,7 @@ def resolved(entry: Format, available: tuple[str, ...], mapped: Mapping[str, str
     if problems:
         raise ConfigError("\n".join(problems))
     for standard, column in mapped.items():
-        parts = [column] if column in available or "{" not in column else _template_names(column)
+        parts = [column] if column in available or "{" not in column else template_names(column)
         problems += [
             f"data.columns.{standard}: there is no column {part!r}; the rows have {', '.join(available)}.{suggestion(part, available)}"
             for part in parts

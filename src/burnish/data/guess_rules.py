@@ -123,6 +123,21 @@ def _kind_of_json(text: str) -> str:
 Looked = Mapping[str, Column]
 
 
+def _by_tool(looked: Looked) -> list[Candidate]:
+    """Formats of human feedback and of labelling tools, which have columns that nothing else has together."""
+    kinds = {name: one.kind for name, one in looked.items()}
+    nested = ("object", "objects", "list", "texts", "empty")
+    found = []
+    judged = kinds.keys() & {"choice", "thumb", "edit"} and kinds.keys() & {"prompt", "messages"}
+    if judged and kinds.get("answers") in ("objects", "texts"):
+        found.append(("feedback", "there are answers, and what a person said of them"))
+    if kinds.get("data") == "object" and any(kinds.get(name) in nested for name in ("annotations", "completions")):
+        found.append(("label_studio", "there are the data and the annotations of a Label Studio export"))
+    if kinds.get("fields") == "object" and kinds.get("responses") in nested:
+        found.append(("argilla", "there are the fields and the responses of an Argilla export"))
+    return [Candidate(name, _with(name, tuple(looked), {}), why) for name, why in found]
+
+
 def _by_structure(looked: Looked) -> list[Candidate]:
     """Formats that are told by lists of messages, pairs of answers, tokens or offsets."""
     found = []
@@ -265,6 +280,7 @@ def _text_with_aside(looked: Looked) -> list[Candidate]:
 
 
 RULES: tuple[Callable[[Looked], list[Candidate]], ...] = (
+    _by_tool,
     _by_structure,
     _by_name,
     _labels,

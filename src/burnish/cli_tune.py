@@ -1,0 +1,59 @@
+"""The verbs that carry out a run: check, tune, pretrain, demo.
+
+Enters: a run file and overrides. Leaves: what `api` gives back, shown. `cli` registers them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from burnish.cli_parts import AsJson, Overrides, Resume, RunFile, show_report
+
+
+def check(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Find every problem in run file and data at once, before any weights are read, and show what would be learned."""
+    from burnish import api
+    from burnish.terminal import print_json
+
+    report = api.check(run, *(overrides or []))
+    if as_json:
+        print_json(report)
+        return
+    from rich.console import Console
+
+    from burnish.data.report_terminal import print_data_report
+
+    print_data_report(report, Console(highlight=False))
+    print("\nNothing stands in the way. Next: burnish tune " + str(run))
+
+
+def tune(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
+    """Tune a model as a run file says, measure it beside its base, and write a report."""
+    from burnish import api
+    from burnish.terminal import watch
+
+    show_report(api.tune(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
+
+
+def pretrain(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
+    """Train a model from random weights, its tokenizer learned from the same texts; the run file has [model] init = "llama"."""
+    from burnish import api
+    from burnish.terminal import watch
+
+    show_report(api.pretrain(run, *(overrides or []), resume=resume, watch=watch()), as_json=as_json)
+
+
+def demo(
+    output: Annotated[str, typer.Option("--output", help="run directory; a finished demo there is replaced")] = "runs/demo",
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole job on the bundled model and sample rows."""
+    from burnish import api
+    from burnish.terminal import say, watch
+    from burnish.usecases import find
+
+    say("The demo: a help desk's messages are sorted into 14 categories by the bundled model, before and after tuning.")
+    show_report(api.demo(output, watch=watch()), as_json=as_json)
+    say(f'Try it: burnish generate {output} --prompt "{find("support").prompt}"\nOpen:   {output}/report.html')
