@@ -20,7 +20,21 @@ from burnish.listing import LISTS
 from cli_runs import cli, environment, process, write_labelled, write_rows, write_run
 from stub import make_stub
 
-VERBS = ("init", "doctor", "check", "tune", "pretrain", "evaluate", "generate", "chat", "ls", "demo", "data get")
+VERBS = (
+    "init",
+    "doctor",
+    "check",
+    "tune",
+    "pretrain",
+    "evaluate",
+    "generate",
+    "chat",
+    "rate",
+    "ls",
+    "demo",
+    "data get",
+    "data synthesize",
+)
 
 
 @pytest.fixture(autouse=True)

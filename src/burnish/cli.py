@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from burnish import __version__
+from burnish import __version__, synthesize_command
 from burnish.cli_models import chat, evaluate, generate
 from burnish.cli_rate import rate
 from burnish.cli_start import data_get, doctor, init, ls
@@ -37,6 +37,7 @@ app.add_typer(data_app, name="data")
 for verb in (init, doctor, check, tune, pretrain, evaluate, generate, chat, rate, ls, demo):  # in the order of --help
     app.command()(verb)
 data_app.command("get")(data_get)
+data_app.command("synthesize")(synthesize_command.run)
 
 
 @app.callback(invoke_without_command=True)
