@@ -198,23 +198,23 @@ class WithDivergence:
 
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step, "divergence" repeated on each read-out."""
-        return self.cut(self.source.chosen(step))
+        return self.cut(self.source.rows(step * self.source.batch, self.source.batch))
 
-    def rows(self, first: int, count: int) -> list[int]:
-        """Return the numbers of `count` examples, as the source has them."""
+    def rows(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return `count` examples as (number, epoch), as the source has them."""
         return self.source.rows(first, count)
 
-    def cut(self, numbers: Many[int]) -> list[Batch]:
+    def cut(self, rows: Many[tuple[int, int]]) -> list[Batch]:
         """Return this rank's micro-batches of some examples, the point taken of all of them."""
         import torch
 
         assert len(self.unrelated) == len(self.source.examples), "one list of sequences for each example"
         assert (self.ranks or Ranks()).size == self.source.ranks, "the point is a mean over all ranks of the source"
-        parts = [sequence for number in numbers for sequence in self.unrelated[number]]
+        parts = [sequence for number, _ in rows for sequence in self.unrelated[number]]
         point = divergence_point(self.model, parts, tokens=self.source.tokens, packing=self.source.packing, ranks=self.ranks)
         return [
             replace(batch, streams={**batch.streams, "divergence": torch.full_like(batch.weight_N, point)})
-            for batch in self.source.cut(numbers)
+            for batch in self.source.cut(rows)
         ]
 
 

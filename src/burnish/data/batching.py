@@ -42,6 +42,10 @@ class FixedBatches:
     ranks: int = 1
     multiple: int = 1
     """Padded rows are as long as a multiple of this: compiled layers and matrix units are quicker with few shapes, and even ones."""
+    mask: bool = False
+    """Say which positions are padding: an encoder would read it."""
+    change: Callable[[Many[Sequence], int, int], Many[Sequence]] | None = None
+    """What becomes of the sequences of (example, its number, epoch), such as masking; a pure function, so that a step stays one."""
 
     def steps_in(self, epochs: int) -> int:
         """Return the number of steps that hold `epochs` epochs, the last one perhaps running over."""
@@ -49,30 +53,32 @@ class FixedBatches:
 
     def chosen(self, step: int) -> list[int]:
         """Return the numbers of the examples of a step."""
-        return self.rows(step * self.batch, self.batch)
+        return [number for number, _ in self.rows(step * self.batch, self.batch)]
 
-    def rows(self, first: int, count: int) -> list[int]:
-        """Return the numbers of `count` examples from the one that stands at place `first` of all epochs in a row."""
+    def rows(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return `count` examples as (number, epoch), from the one that stands at place `first` of all epochs in a row."""
         assert self.examples, "no examples to make batches of"
-        found: list[int] = []
+        found: list[tuple[int, int]] = []
         epoch = 0
         while len(found) < count:
             numbers = self.order(epoch)
-            found += [int(number) for number in numbers[first : first + count - len(found)]] if first < len(numbers) else []
+            taken = numbers[first : first + count - len(found)] if first < len(numbers) else []
+            found += [(int(number), epoch) for number in taken]
             first = max(0, first - len(numbers))
             epoch += 1
         return found
 
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step, the longest first, so that memory is short at once or never."""
-        return self.cut(self.chosen(step))
+        return self.cut(self.rows(step * self.batch, self.batch))
 
-    def cut(self, numbers: Many[int]) -> list[Batch]:
-        """Return this rank's micro-batches of some examples."""
-        units = [unit for number in numbers for unit in units_of(self.examples[number])]
+    def cut(self, rows: Many[tuple[int, int]]) -> list[Batch]:
+        """Return this rank's micro-batches of some examples, each with the epoch in which it stands."""
+        change = self.change or (lambda sequences, number, epoch: sequences)
+        units = [unit for number, epoch in rows for unit in units_of(change(self.examples[number], number, epoch))]
         cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
         return [
-            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device, multiple=self.multiple)
+            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
             for micro in cut[self.rank :: self.ranks]
         ]
 
@@ -80,11 +86,11 @@ class FixedBatches:
 class Rows(Protocol):
     """What mixing needs of the rows of a task."""
 
-    def rows(self, first: int, count: int) -> list[int]:
-        """Return the numbers of `count` examples from a place of all epochs in a row."""
+    def rows(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return `count` examples as (number, epoch), from a place of all epochs in a row."""
         ...
 
-    def cut(self, numbers: Many[int]) -> list[Batch]:
+    def cut(self, rows: Many[tuple[int, int]]) -> list[Batch]:
         """Return this rank's micro-batches of some examples."""
         ...
 
@@ -207,15 +213,16 @@ def _total(unit: list[Sequence]) -> int:
     return sum(sequence.length for sequence in unit)
 
 
-def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any, multiple: int = 1) -> Batch:
+def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any, multiple: int = 1, mask: bool = False) -> Batch:
     """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row.
 
-    Padded rows get a length that `multiple` divides; a packed row is as long as it is.
+    Padded rows get a length that `multiple` divides, and with `mask` say which positions are real, as an encoder must know; a packed
+    row is as long as it is.
     """
     import torch
 
     assert len({sequence.task for sequence in sequences}) == 1, "a micro-batch holds one task"
-    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device, multiple=multiple)
+    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device, multiple=multiple, mask=mask)
     names = sequences[0].streams.keys()
 
     def joined(parts: list[np.ndarray], kind: torch.dtype) -> torch.Tensor:
@@ -244,8 +251,8 @@ def _stream(parts: list[np.ndarray], device: Any) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.long if values.dtype.kind == "i" else torch.float32, device=device)
 
 
-def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any, *, multiple: int = 1) -> Layout:
-    """Return each sequence as a row, padded on the right."""
+def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any, *, multiple: int = 1, mask: bool = False) -> Layout:
+    """Return each sequence as a row, padded on the right; `mask` says in `document_BT` which positions are real."""
     import torch
 
     longest = -(-max(sequence.length for sequence in sequences) // multiple) * multiple
@@ -254,7 +261,11 @@ def padded_layout(sequences: Many[Sequence], pad_id: int, device: Any, *, multip
         ids_BT[row, : sequence.length] = sequence.tokens_T
     positions_BT = torch.arange(longest, device=device).expand(len(sequences), longest)
     rows_S = torch.arange(len(sequences), device=device)
-    return Layout("padded", torch.as_tensor(ids_BT, device=device), positions_BT, None, rows_S, torch.zeros_like(rows_S))
+    documents_BT = None
+    if mask:
+        lengths_S = torch.as_tensor([sequence.length for sequence in sequences], device=device)
+        documents_BT = torch.where(positions_BT < lengths_S[:, None], rows_S[:, None], -1)
+    return Layout("padded", torch.as_tensor(ids_BT, device=device), positions_BT, documents_BT, rows_S, torch.zeros_like(rows_S))
 
 
 def packed_layout(sequences: Many[Sequence], device: Any) -> Layout:

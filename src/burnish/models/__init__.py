@@ -6,22 +6,31 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 
 from __future__ import annotations
 
+from burnish.data.render_heads import ANSWER, MASKED, REWARD
 from burnish.models.fast import compile_layers
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import forward
+from burnish.models.heads import HeadSpec, add_value_head, head_modules, is_encoder
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.save import restore_weights, save_model
 
 __all__ = [
+    "ANSWER",
+    "MASKED",
+    "REWARD",
     "Found",
+    "HeadSpec",
     "Model",
     "adapt",
+    "add_value_head",
     "as_plain_network",
     "compile_layers",
     "end_ids",
     "find_model",
     "fingerprint",
     "forward",
+    "head_modules",
+    "is_encoder",
     "load_model",
     "longest_input",
     "open_tokenizer",

@@ -1,9 +1,9 @@
 """One forward pass: a batch in, `Outputs` at its read-outs out, whatever the layout and the architecture.
 
 Only the hidden states that are read pass through the output head, in tiles: no [N, vocabulary] tensor leaves this file, and none is
-kept for the backward pass. A head that is one plain matrix goes through `fast.head`, any other through `_tiled`. Where a model's head
-cannot be separated from it (`Model.head == "whole"`, found by a probe at load), the plain path runs the model as it stands. Tests hold
-the three equal in value and gradient.
+kept for the backward pass. A head that is one plain matrix goes through `fast.head`, any other through `_tiled`, candidates through
+`_candidates`. Where a model's head cannot be separated from it (`Model.head == "whole"`, found by a probe at load), the plain path
+runs the model as it stands. Tests hold them equal in value and gradient. Scores and values are the business of `heads`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
 from burnish.models.fast import read_targets
+from burnish.models.heads import read_scores, read_values, refuse_unable
 from burnish.types import Batch, Layout, Outputs
 
 if TYPE_CHECKING:
@@ -29,8 +30,14 @@ TILE_ROWS = 1024
 
 
 def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
-    """Return what the objective names in `needs`, one row per read-out: "logprobs" of the targets, "entropy" of the predictions."""
-    wants_entropy = "entropy" in needs
+    """Return what the objective names in `needs`, one row per read-out.
+
+    "logprobs" of the targets, "entropy" of the predictions, "candidates": log-probabilities of the stream of that name, "scores" of the
+    model's head, "values" of its value head. Raises ModelError for what the model does not have.
+    """
+    import torch
+
+    refuse_unable(model, needs)
     place_N = (
         batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
         + batch.layout.start_S[batch.sequence_N]
@@ -38,13 +45,24 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     )
     inputs = model_inputs(model, batch.layout)
     with _activations(model):
+        if "scores" in needs:
+            return Outputs(scores_NC=read_scores(model, batch, inputs, place_N))
         if model.head == "whole":
-            logits_NV = model.network(**inputs).logits.flatten(0, 1)[place_N]
-            logprobs_N, entropy_N = _read(logits_NV, batch.target_N, wants_entropy)
+            # The network's own logits take the place of hidden states, and pass through no head.
+            states = {"output_hidden_states": True} if "values" in needs else {}
+            plain = model.network(**inputs, **states)
+            head, hidden_NH = torch.nn.Identity(), plain.logits.flatten(0, 1)[place_N]
+            valued_NH = plain.hidden_states[-1].flatten(0, 1)[place_N] if states else hidden_NH
         else:
-            hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
-            logprobs_N, entropy_N = _through_head(model, hidden_NH, batch.target_N, wants_entropy)
-    return Outputs(logprobs_N=logprobs_N, entropy_N=entropy_N if wants_entropy else None)
+            head, hidden_NH = model.output_head(), model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
+            valued_NH = hidden_NH
+        logprobs_N = entropy_N = likely_NK = None
+        if not {"logprobs", "entropy"}.isdisjoint(needs):
+            logprobs_N, entropy_N = _through_head(model, head, hidden_NH, batch.target_N, "entropy" in needs)
+        if "candidates" in needs:
+            likely_NK = _candidates(head, hidden_NH, batch.streams["candidates"].long())
+        values_N = read_values(model, valued_NH) if "values" in needs else None
+    return Outputs(logprobs_N, entropy_N if "entropy" in needs else None, likely_NK, values_N=values_N)
 
 
 def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
@@ -52,10 +70,20 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
 
     Rows padded on the right need no mask in a causal model: no real position can see the padding. What keeps packed documents apart
     was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
-    mask that shows each position only its own document. Raises ModelError for a packed batch where neither does.
+    mask that shows each position only its own document. Raises ModelError for a packed batch where neither does. An encoder is told
+    which positions are padding, and counts positions by itself (some begin behind the padding token's number).
     """
+    if model.encoder:
+        if layout.kind == "packed":
+            raise ModelError(
+                f"model = {model.found.name!r} is an encoder: it reads in both directions, so packed rows would see each other. Set "
+                f"train.packing = false."
+            )
+        assert layout.document_BT is not None, "an encoder must be told which positions are padding (collate(mask=True))"
+        return {"input_ids": layout.input_ids_BT, "attention_mask": (layout.document_BT >= 0).long()}
     inputs: dict[str, object] = {"input_ids": layout.input_ids_BT, "position_ids": layout.position_ids_BT, "use_cache": False}
-    if layout.document_BT is not None:
+    if layout.kind == "packed":
+        assert layout.document_BT is not None
         if model.documents == "mixed":
             raise ModelError(
                 f"model = {model.found.name!r}: this architecture lets packed rows see each other. Set train.packing = false."
@@ -86,12 +114,11 @@ def _activations(model: Model) -> AbstractContextManager[Any]:
 
 
 def _through_head(
-    model: Model, hidden_NH: torch.Tensor, target_N: torch.Tensor, entropy: bool
+    model: Model, head: Any, hidden_NH: torch.Tensor, target_N: torch.Tensor, entropy: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return log-probabilities and entropies by the quick way where the head is one plain matrix."""
     import torch
 
-    head = model.output_head()
     if type(head) is not torch.nn.Linear or head.bias is not None:
         return _tiled(head, hidden_NH, target_N, entropy)
     rows = max(1, min(TILE_ROWS, TILE_ELEMENTS // _width(head)))
@@ -116,6 +143,23 @@ def _tiled(
         return tile(hidden_NH, target_N)
     parts = [checkpoint(tile, h, t, use_reentrant=False) for h, t in zip(hidden_NH.split(rows), target_N.split(rows), strict=True)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _candidates(head: Callable[..., torch.Tensor], hidden_NH: torch.Tensor, candidates_NK: torch.Tensor) -> torch.Tensor:
+    """Return log-probabilities [N, K] of the candidates at each read-out, in tiles as `_tiled` reads targets."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def tile(part_NH: torch.Tensor, part_NK: torch.Tensor) -> torch.Tensor:
+        logits_NV = head(part_NH)
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        return logits_NV.gather(-1, part_NK) - logits_NV.logsumexp(-1, keepdim=True)
+
+    rows = max(1, TILE_ELEMENTS // _width(head))
+    if len(candidates_NK) <= rows:
+        return tile(hidden_NH, candidates_NK)
+    tiles = zip(hidden_NH.split(rows), candidates_NK.split(rows), strict=True)
+    return torch.cat([checkpoint(tile, h, wanted, use_reentrant=False) for h, wanted in tiles])
 
 
 def _width(head: object) -> int:

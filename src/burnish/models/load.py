@@ -13,6 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models.find import Found, find_model, refuse_foreign_code
+from burnish.models.heads import (
+    OFFSET_POSITIONS,
+    HeadSpec,
+    configure,
+    head_of,
+    is_encoder,
+    loading_options,
+    mark_head,
+    missing_trunk,
+    network_class,
+    refuse_frozen_head,
+    refuse_other_kind,
+    separate_padding,
+    spec_in,
+    value_head,
+)
 from burnish.models.probe import probe
 from burnish.models.template import PLAIN_TEMPLATE
 from burnish.types import Technique
@@ -33,6 +49,10 @@ class Model:
     head: Literal["separate", "whole"] = "separate"
     documents: Literal["positions", "mask", "mixed"] = "positions"
     notes: list[str] = field(default_factory=list)
+    spec: HeadSpec | None = None
+    """What its head says; None for a language model."""
+    encoder: bool = False
+    """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
 
     @property
     def device(self) -> torch.device:
@@ -56,11 +76,16 @@ class Model:
 
     def trunk(self) -> Any:
         """Return what computes hidden states, without the output head."""
-        return self.plain().get_decoder()
+        return self.plain().get_decoder() if self.spec is None else self.plain().base_model
 
     def output_head(self) -> Any:
-        """Return what turns hidden states into logits."""
-        return self.plain().get_output_embeddings()
+        """Return what turns hidden states into logits or scores."""
+        return self.plain().get_output_embeddings() if self.spec is None else head_of(self.plain(), self.spec.kind)
+
+    @property
+    def value_head(self) -> Any:
+        """What tells how well an answer will end, None where none was added."""
+        return value_head(self)
 
     def pad_id(self) -> int:
         """Return the token that fills rows up; no read-out and no real position ever sees it."""
@@ -83,7 +108,8 @@ END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|eot|>"
 
 def longest_input(config: Any) -> int:
     """Return the longest input in tokens that an architecture was made for."""
-    return int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1_000_000)
+    longest = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1_000_000)
+    return longest - (int(config.pad_token_id) + 1 if config.model_type in OFFSET_POSITIONS else 0)
 
 
 def end_ids(tokenizer: Any, config: Any, more: Any = None) -> tuple[int, ...]:
@@ -103,23 +129,39 @@ def as_plain_network(network: Any) -> Any:
     return network.get_base_model() if hasattr(network, "peft_config") and hasattr(network, "get_base_model") else network
 
 
-def load_model(name: str, device: Device, *, adapter: bool = True) -> Model:
-    """Return the model `name` on the device, in evaluation mode, nothing trainable; `adapter=False` loads its base only."""
+def load_model(name: str, device: Device, *, adapter: bool = True, head: HeadSpec | None = None) -> Model:
+    """Return the model `name` on the device, in evaluation mode, nothing trainable; `adapter=False` loads its base only.
+
+    With a `head` the network is the ecosystem's class for it. A head that the folder holds is taken where its labels agree, else a new
+    one is drawn from torch's generator as the caller seeded it. Without, a tuned model is opened with the head that its settings tell of.
+    """
     found = find_model(name)
     refuse_foreign_code(found)
-    config, tokenizer, notes = open_tokenizer(found)
-    network = _open_network(found, config, device)
+    spec = head or spec_in(found.settings)
+    config, tokenizer, notes = open_tokenizer(found, kind=None if spec is None else spec.kind)
+    if spec is not None:
+        pad_id: Any = tokenizer.pad_token_id
+        configure(config, spec, name=name, pad_id=pad_id)
+    network = _open_network(found, config, device, spec)
     if adapter and found.adapter is not None:
         network = _with_adapter(found, network)
+    if spec is not None and (renamed := loading_options(config, spec)):
+        notes.append(
+            f"An adapter with this head opens elsewhere only on a base that is loaded with {renamed}; a whole model opens as it is."
+        )
     network.requires_grad_(False)
     network.eval()
-    model = Model(network.to(device.name), tokenizer, found, device, notes=notes)
+    encoder = spec is not None and is_encoder(config)
+    model = Model(network.to(device.name), tokenizer, found, device, notes=notes, spec=spec, encoder=encoder)
     probe(model)
     return model
 
 
-def open_tokenizer(found: Found) -> tuple[Any, PreTrainedTokenizerFast, list[str]]:
-    """Return configuration and tokenizer without reading weights, and notes on what had to be added to the tokenizer."""
+def open_tokenizer(found: Found, *, kind: str | None = None) -> tuple[Any, PreTrainedTokenizerFast, list[str]]:
+    """Return configuration and tokenizer without reading weights, and notes on what had to be added to the tokenizer.
+
+    `kind` is that of the head that is wanted, None for a model that writes text; ModelError where the model cannot be that.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     folder = found.adapter if found.adapter is not None and (found.adapter / "tokenizer.json").is_file() else found.base
@@ -129,38 +171,60 @@ def open_tokenizer(found: Found) -> tuple[Any, PreTrainedTokenizerFast, list[str
     except Exception as error:
         raise _explain(found, error) from error
     if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"model = {found.name!r} is an encoder-decoder model; only causal models can be tuned here.")
+        raise ModelError(
+            f"model = {found.name!r} is an encoder-decoder model; only causal models and encoders (BERT-like) can be tuned here."
+        )
+    refuse_other_kind(found.name, config, kind)
     if not tokenizer.is_fast:
         raise ModelError(
             f"model = {found.name!r} has no fast tokenizer (tokenizer.json), which is needed to know where each token comes from."
         )
     tokenizer.model_max_length = 10**9  # lengths are checked here, not by a warning
-    return config, tokenizer, _complete_tokenizer(tokenizer, config)
+    if is_encoder(config):
+        if tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"model = {found.name!r}: the tokenizer has no padding token. Set pad_token in its tokenizer_config.json."
+            )
+        return config, tokenizer, []
+    notes = _complete_tokenizer(tokenizer, config)
+    if kind is not None:
+        separate_padding(tokenizer)
+    return config, tokenizer, notes
 
 
-def _open_network(found: Found, config: Any, device: Device) -> Any:
-    """Return the base's network, every failure told in one sentence."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
+def _open_network(found: Found, config: Any, device: Device, spec: HeadSpec | None = None) -> Any:
+    """Return the base's network, with its head where there is one, every failure told in one sentence."""
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    logging.disable_progress_bar()
+    loud = logging.get_verbosity()
+    mapping = loading_options(config, spec)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        if spec is not None:  # what a new head lacks is checked below, and is no news
+            logging.set_verbosity_error()
+        loaded: Any = network_class(None if spec is None else spec.kind).from_pretrained(
             found.base,
             config=config,
             dtype=device.torch_dtype(),
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **mapping,
         )
     except Exception as error:
         raise _explain(found, error) from error
+    finally:
+        logging.set_verbosity(loud)
     network, facts = loaded
-    missing = sorted(facts["missing_keys"])
+    if mapping:
+        vars(network).pop(
+            "_weight_conversions", None
+        )  # else the names would be turned back on saving, and no class would find them
+    missing = missing_trunk(network, sorted(facts["missing_keys"]), config=config, spec=spec)
     if missing:
         raise ModelError(
             f"model = {found.name!r} lacks {len(missing)} of its tensors ({', '.join(missing[:3])}): it would be filled up with random "
-            f"numbers. Copy or download it again, or check that it is a model that writes text."
+            f"numbers. Copy or download it again, or check that it is a model that can do this."
         )
     return network
 
@@ -250,4 +314,7 @@ def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> Non
             )
         model.network = model.network.merge_and_unload()
     model.network.requires_grad_(False)
+    if model.spec is not None:
+        mark_head(model.network)
     model.network = technique.function(model.network, **options).to(model.device)
+    refuse_frozen_head(model)

@@ -6,9 +6,11 @@ Enters: a configuration and a technique. Leaves: an `Outline` for estimates of m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from burnish.models.heads import HeadSpec, configure, mark_head, network_class
 from burnish.types import Technique
 
 
@@ -28,15 +30,19 @@ class Outline:
     adapter: bool
 
 
-def outline(config: Any, technique: Technique, options: Mapping[str, Any]) -> Outline:
-    """Return the sizes of the model that `config` describes, once the technique is applied."""
+def outline(config: Any, technique: Technique, options: Mapping[str, Any], *, head: HeadSpec | None = None) -> Outline:
+    """Return the sizes of the model that `config` describes, with its head, once the technique is applied."""
     import torch
-    from transformers import AutoModelForCausalLM
 
+    if head is not None:
+        config = deepcopy(config)
+        configure(config, head, name=str(config.name_or_path), pad_id=config.get_text_config().pad_token_id)
     with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config)
+        network = network_class(None if head is None else head.kind).from_config(config)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         network.requires_grad_(False)
+        if head is not None:
+            mark_head(network)
         network = technique.function(network, **options)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     text = config.get_text_config()

@@ -24,21 +24,28 @@ FIRST, SECOND = 9, 7
 def probe(model: Model) -> None:
     """Set `model.head` and `model.documents` by a few forward passes over 16 tokens.
 
-    Raises ModelError where what is predicted at a position depends on later tokens (an encoder), or the network cannot run at all.
+    Raises ModelError where what is predicted at a position depends on later tokens, unless it is an encoder that is wanted as one, or
+    the network cannot run at all.
     """
     import torch
 
     embedding: Any = model.plain().get_input_embeddings()
     ids_BT = torch.arange(1, 1 + FIRST + SECOND, device=model.device)[None] % embedding.weight.shape[0]
+    if model.spec is not None:
+        # A class that pools looks for padding; the embedding's own padding row would be no token either.
+        ids_BT = torch.where(ids_BT == model.tokenizer.pad_token_id, ids_BT.max() + 1, ids_BT) % embedding.weight.shape[0]
     with torch.no_grad(), exact_products():
         whole_BTV = _logits(model, ids_BT)
-        _refuse_foresight(model, ids_BT, whole_BTV)
-        if not _head_runs_apart(model, ids_BT, whole_BTV):
+        if not model.encoder:
+            _refuse_foresight(model, ids_BT, whole_BTV)
+        apart = _head_runs_apart(model, ids_BT, whole_BTV) if model.spec is None else _scores_apart(model, ids_BT, whole_BTV)
+        if not apart:
             model.head = "whole"
-            model.notes.append(
-                "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
-            )
-        model.documents = _isolation(model, ids_BT)
+            if model.spec is None or model.spec.kind == "masked":
+                model.notes.append(
+                    "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
+                )
+        model.documents = "mixed" if model.encoder else _isolation(model, ids_BT)
 
 
 @contextmanager
@@ -55,6 +62,11 @@ def exact_products() -> Iterator[None]:
 
 
 def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
+    """Return what is said at each position: logits, or of a model with a head the hidden states that it reads."""
+    if model.encoder:
+        return model.trunk()(input_ids=ids_BT, **more).last_hidden_state
+    if model.spec is not None:
+        return model.trunk()(input_ids=ids_BT, use_cache=False, **more).last_hidden_state
     return model.network(input_ids=ids_BT, use_cache=False, **more).logits
 
 
@@ -83,6 +95,25 @@ def _head_runs_apart(model: Model, ids_BT: torch.Tensor, whole_BTV: torch.Tensor
     try:
         hidden_BTH = model.trunk()(input_ids=ids_BT, use_cache=False).last_hidden_state
         return torch.equal(whole_BTV, model.output_head()(hidden_BTH))
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _scores_apart(model: Model, ids_BT: torch.Tensor, hidden_BTH: torch.Tensor) -> bool:
+    """Return whether a head, given hidden states, gives the scores of the whole network: of each token, or of the last one alone.
+
+    An encoder with a head always runs whole: its classes pool and drop out in their own ways, and its batches are padded anyway.
+    """
+    from burnish.models.heads import whole_scores
+
+    assert model.spec is not None
+    head = model.output_head()
+    if head is None or (model.encoder and model.spec.kind != "masked"):
+        return False
+    try:
+        scores_BTC = head(hidden_BTH)
+        whole = whole_scores(model, {"input_ids": ids_BT})
+        return _alike(scores_BTC[:, -1] if model.spec.kind == "sequence" else scores_BTC, whole)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
 

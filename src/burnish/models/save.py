@@ -16,6 +16,7 @@ from typing import Any
 from burnish.assets import SEEN
 from burnish.errors import ModelError
 from burnish.models.find import SETTINGS, fingerprint, read_json
+from burnish.models.heads import VALUE_FILE, restore_value_head, save_value_head, settings_of, value_head
 from burnish.models.load import Model
 
 
@@ -24,10 +25,11 @@ def save_model(model: Model, folder: Path, *, settings: Mapping[str, Any] | None
 
     `settings` go into `burnish.json`: what a later evaluation, chat or server needs to ask in the form that was taught.
     """
-    model.network.save_pretrained(str(folder))
+    _save_network(model, folder)
+    save_value_head(model, folder)
     model.tokenizer.save_pretrained(str(folder))
     config = folder / "adapter_config.json"
-    written = dict(settings or {})
+    written = dict(settings or {}) | settings_of(model.spec)
     if config.is_file():
         values = read_json(config)
         # PEFT's own loader needs a place; the name beside it finds a bundled model on another machine too.
@@ -41,6 +43,16 @@ def save_model(model: Model, folder: Path, *, settings: Mapping[str, Any] | None
     (folder / SETTINGS).write_text(json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _save_network(model: Model, folder: Path) -> None:
+    """Write the network without its value head, which the ecosystem's loaders would not know."""
+    head = model.network._modules.pop("value_head", None)
+    try:
+        model.network.save_pretrained(str(folder))
+    finally:
+        if head is not None:
+            model.network.add_module("value_head", head)
+
+
 def restore_weights(model: Model, folder: Path) -> None:
     """Put the weights of a folder that `save_model` wrote back into the model, bit for bit.
 
@@ -48,6 +60,8 @@ def restore_weights(model: Model, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
+    if value_head(model) is not None:
+        restore_value_head(model, folder)
     if (folder / "adapter_config.json").is_file():
         from peft import set_peft_model_state_dict
         from peft.utils import load_peft_weights
@@ -55,11 +69,14 @@ def restore_weights(model: Model, folder: Path) -> None:
         result = set_peft_model_state_dict(model.network, load_peft_weights(str(folder), device="cpu"))
         unknown = list(result.unexpected_keys)
     else:
-        tensors = {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+        files = [path for path in sorted(folder.glob("*.safetensors")) if path.name != VALUE_FILE]
+        tensors = {name: tensor for path in files for name, tensor in load_file(path).items()}
         result = model.plain().load_state_dict(tensors, strict=False)
         tied = set(
             getattr(model.plain(), "all_tied_weights_keys", None) or getattr(model.plain(), "_tied_weights_keys", None) or ()
         )
-        unknown = list(result.unexpected_keys) + [name for name in result.missing_keys if name not in tied]
+        unknown = list(result.unexpected_keys) + [
+            name for name in result.missing_keys if name not in tied and not name.startswith("value_head.")
+        ]
     if unknown:
         raise ModelError(f"{folder}: the saved weights are not this model's ({', '.join(unknown[:3])} differ).")

@@ -1,0 +1,356 @@
+"""Heads: what a network says about a text besides its next word, and the encoders that say nothing else.
+
+Enters: a `HeadSpec` and a configuration, or a loaded network. Leaves: the matching Hugging Face class with its labels, which modules
+are the head, its scores at the read-outs of a batch, and a value head beside a language model. A head is run apart from its trunk where
+a probe found that this gives the same scores; else the whole network runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from burnish.data.render_heads import HeadSpec
+from burnish.errors import ModelError
+from burnish.types import Batch
+
+if TYPE_CHECKING:
+    import torch
+
+    from burnish.models.load import Model
+
+CLASSES: dict[str, str] = {
+    "sequence": "AutoModelForSequenceClassification",
+    "token": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering",
+    "masked": "AutoModelForMaskedLM",
+}
+"""The loader of the ecosystem for each kind of head."""
+
+SUFFIXES: dict[str, str] = {
+    "sequence": "ForSequenceClassification",
+    "token": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
+    "masked": "ForMaskedLM",
+}
+
+PROBLEM_TYPES = {"single": "single_label_classification", "several": "multi_label_classification", "number": "regression"}
+
+HEAD_NAMES = ("score", "classifier", "qa_outputs")
+"""Modules of a class that turn one hidden state into scores."""
+
+OFFSET_POSITIONS = {
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+"""Kinds of models that count positions from behind the padding token, so that they read fewer than their table has."""
+
+VALUE_FILE = "value_head.safetensors"
+
+
+# ------------------------------------------------------------------------------------------------- what a configuration says of it
+
+
+def is_encoder(config: Any) -> bool:
+    """Return whether a configuration describes an encoder: a model that reads in both directions and restores masked tokens."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
+
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
+
+
+def refuse_other_kind(name: str, config: Any, kind: str | None) -> None:
+    """Raise ModelError where a model of this configuration cannot do what is asked of it: write text (None), or have this head."""
+    if kind is None and is_encoder(config):
+        raise ModelError(
+            f"model = {name!r} sees the tokens that it is to predict (it is an encoder, such as BERT). To write text, a model must be "
+            f"causal. An encoder can tell labels, numbers, tags or answers (burnish ls objectives), or learn a field's language: mlm."
+        )
+    if kind == "masked" and not is_encoder(config):
+        raise ModelError(
+            f"model = {name!r} is no encoder, so it cannot restore masked tokens. Choose one (BERT, ModernBERT), or objective.name = 'sft'."
+        )
+    if kind is not None and type(config) not in _mapping(kind):
+        raise ModelError(
+            f"model = {name!r}: the ecosystem has no {SUFFIXES[kind][3:]} for models of type {config.model_type!r}, so the result could not "
+            f"be opened by others. Choose another model, or learn to write the answer: objective.name = 'sft'."
+        )
+
+
+def _mapping(kind: str) -> Any:
+    import transformers
+
+    return getattr(transformers, CLASSES[kind])._model_mapping
+
+
+def network_class(kind: str | None) -> Any:
+    """Return the loader of the ecosystem for a kind of head; None is a language model."""
+    import transformers
+
+    return getattr(transformers, "AutoModelForCausalLM" if kind is None else CLASSES[kind])
+
+
+def held_kind(config: Any) -> str | None:
+    """Return the kind of head that a folder's configuration says it holds; None for none, or for a language model."""
+    name = (getattr(config, "architectures", None) or [""])[0]
+    return next((kind for kind, suffix in SUFFIXES.items() if kind != "masked" and name.endswith(suffix)), None)
+
+
+def spec_in(settings: Mapping[str, Any]) -> HeadSpec | None:
+    """Return the head that a tuned model's settings (`burnish.json`) tell of, None where they tell of none."""
+    values = settings.get("head")
+    return None if values is None else HeadSpec(**{**values, "labels": tuple(values["labels"])})
+
+
+def settings_of(spec: HeadSpec | None) -> dict[str, Any]:
+    """Return what `spec_in` reads back."""
+    return {} if spec is None else {"head": {**asdict(spec), "labels": list(spec.labels)}}
+
+
+def configure(config: Any, spec: HeadSpec, *, name: str, pad_id: int | None) -> None:
+    """Write a head's labels into a configuration, in place, so that the ecosystem's classes make and open it.
+
+    Raises ModelError where the model already holds a head of another kind, or one with other labels.
+    """
+    if spec.kind == "masked":
+        return
+    held = held_kind(config)
+    names = [str(label) for _, label in sorted((config.id2label or {}).items(), key=lambda item: int(item[0]))]
+    if held is not None and (held != spec.kind or len(names) != len(spec.labels)):
+        raise ModelError(
+            f"model = {name!r} holds a head for {len(names)} scores ({SUFFIXES[held][3:]}: {', '.join(names[:6])}), but "
+            f"{len(spec.labels)} are needed ({SUFFIXES[spec.kind][3:]}: {', '.join(spec.labels[:6])}). Begin with the model it was made from."
+        )
+    if held is not None and len(names) > 1 and spec.kind != "span" and names != list(spec.labels):
+        raise ModelError(
+            f"model = {name!r} holds a head with the labels {', '.join(names[:8])}, in this order; the rows have "
+            f"{', '.join(spec.labels[:8])}. Name them alike, or begin with the model that it was made from."
+        )
+    config.id2label = dict(enumerate(spec.labels))
+    config.label2id = {label: number for number, label in enumerate(spec.labels)}
+    config.problem_type = PROBLEM_TYPES.get(spec.problem)
+    if not is_encoder(config):
+        # The classes would drop a tenth of the hidden states unless told otherwise, and no run file could see it.
+        if getattr(config, "classifier_dropout", None) is None:
+            config.classifier_dropout = 0.0
+        for part in (config, config.get_text_config()):
+            part.pad_token_id = pad_id
+
+
+def separate_padding(tokenizer: Any) -> None:
+    """Let padding be told from the end of a text: where one token is both, the start token pads, which stands nowhere else.
+
+    The ecosystem's classes read the last token that is not padding, and would miss an end token that looks like it. They also keep the
+    padding's embedding as it is, so that of a start token that pads does not move.
+    """
+    start = tokenizer.bos_token
+    if tokenizer.pad_token_id == tokenizer.eos_token_id and start is not None and start != tokenizer.eos_token:
+        tokenizer.pad_token = start
+
+
+def loading_options(config: Any, spec: HeadSpec | None) -> dict[str, Any]:
+    """Return options for the loader: names of tensors, where a class calls its trunk otherwise than the language model's class does."""
+    from transformers import AutoModelForCausalLM
+
+    if spec is None or spec.kind == "masked" or is_encoder(config) or held_kind(config) is not None:
+        return {}
+    classes: Any = AutoModelForCausalLM._model_mapping
+    theirs = classes[type(config)].base_model_prefix
+    ours = _mapping(spec.kind)[type(config)].base_model_prefix
+    return {} if theirs == ours else {"key_mapping": {rf"^{theirs}\.": f"{ours}."}}
+
+
+def missing_trunk(network: Any, missing: list[str], *, config: Any, spec: HeadSpec | None) -> list[str]:
+    """Return the missing tensors that no new head explains: all of them, unless a head is made."""
+    if spec is None or spec.kind == "masked" or held_kind(config) is not None:
+        return missing
+    prefix = f"{network.base_model_prefix}."
+    return [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
+
+
+# ------------------------------------------------------------------------------------------------------------ the head's modules
+
+
+def head_modules(network: Any) -> tuple[str, ...]:
+    """Return the names of the modules that make the head of a bare network, its pooler included: what must be trained and saved.
+
+    Empty for language models, whose head belongs to what they know. PEFT takes the names as `modules_to_save`.
+    """
+    if not any(type(network).__name__.endswith(suffix) for kind, suffix in SUFFIXES.items() if kind != "masked"):
+        return ()
+    prefix = f"{network.base_model_prefix}."
+    names = [name for name, _ in network.named_parameters()]
+    outside = [name.split(".")[0] for name in names if not name.startswith(prefix)]
+    poolers = [name[: name.index(".pooler.") + len(".pooler")] for name in names if name.startswith(prefix) and ".pooler." in name]
+    return tuple(dict.fromkeys([*outside, *poolers]))
+
+
+def mark_head(network: Any) -> None:
+    """Make the head's parameters trainable: what a technique is handed as trainable must move and be saved."""
+    for name in head_modules(network):
+        network.get_submodule(name).requires_grad_(True)
+
+
+def refuse_frozen_head(model: Model) -> None:
+    """Raise ModelError where a head of random numbers would stay as it is."""
+    if model.spec is None or model.spec.kind == "masked":
+        return
+    network = model.plain()
+    # PEFT trains a copy of what it saves beside the original, which stays.
+    still = [
+        place
+        for place in head_modules(network)
+        if not all(
+            parameter.requires_grad
+            for name, parameter in network.get_submodule(place).named_parameters()
+            if not name.startswith("original_module.")
+        )
+    ]
+    if still:
+        raise ModelError(
+            f"technique: this one does not train the head ({', '.join(still[:3])}), which begins as random numbers. Choose another one."
+        )
+
+
+def head_of(network: Any, kind: str) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return a function from hidden states to a network's scores, made of the modules that a network of this kind usually has.
+
+    Whether it gives what the network gives is for the probe to find out. None where no such modules are there.
+    """
+    if kind == "masked":
+        return _restorer(network)
+    found = next((getattr(network, name) for name in HEAD_NAMES if hasattr(network, name)), None)
+    if found is None:
+        return None
+    dropout = getattr(network, "dropout", None) if kind == "token" else None
+    return found if dropout is None else lambda hidden: found(dropout(hidden))
+
+
+def _restorer(network: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return an encoder's head over the vocabulary: one module, or several one behind the other."""
+    chains = (
+        ("cls",),
+        ("lm_head",),
+        ("predictions",),
+        ("head", "decoder"),
+        ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+        ("generator_predictions", "generator_lm_head"),
+    )
+    chain = next((chain for chain in chains if all(hasattr(network, name) for name in chain)), None)
+    if chain is None:
+        return None
+
+    def restored(hidden: torch.Tensor) -> torch.Tensor:
+        for name in chain:
+            hidden = getattr(network, name)(hidden)
+        return hidden
+
+    return restored
+
+
+# ------------------------------------------------------------------------------------------------------------------ the forward pass
+
+
+def read_scores(model: Model, batch: Batch, inputs: Mapping[str, Any], place_N: torch.Tensor) -> torch.Tensor:
+    """Return the head's scores [N, C] at the read-outs, at least float32; `place_N` are their places in the flattened layout.
+
+    Raises ModelError for packed rows where the network gives one reading per row.
+    """
+    import torch
+
+    assert model.spec is not None
+    if model.head == "separate":
+        hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
+        scores_NC = model.output_head()(hidden_NH)
+    elif model.spec.kind == "sequence":
+        if batch.layout.kind == "packed":
+            raise ModelError(
+                f"model = {model.found.name!r}: its head gives one reading per row of a batch, so rows cannot be packed. Set "
+                f"train.packing = false."
+            )
+        scores_NC = whole_scores(model, inputs)[batch.layout.row_S[batch.sequence_N]]
+    else:
+        scores_NC = whole_scores(model, inputs).flatten(0, 1)[place_N]
+    return scores_NC.to(torch.promote_types(scores_NC.dtype, torch.float32))
+
+
+def whole_scores(model: Model, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Return what the whole network says: [B, C] of a sequence head, else [B, T, C]; start and end are two columns."""
+    import torch
+
+    found = model.plain()(**inputs)
+    if hasattr(found, "start_logits"):
+        return torch.stack([found.start_logits, found.end_logits], dim=-1)
+    return found.logits
+
+
+def refuse_unable(model: Model, needs: tuple[str, ...]) -> None:
+    """Raise ModelError where an objective asks for what this model does not have."""
+    has_head = model.spec is not None and model.spec.kind != "masked"
+    words = {"logprobs", "entropy", "candidates"}.intersection(needs)
+    if "scores" in needs and not has_head:
+        raise ModelError(f"model = {model.found.name!r} was loaded without a head, so it gives no scores.")
+    if words and has_head:
+        raise ModelError(f"model = {model.found.name!r} has a head and writes no text: it gives no {', '.join(sorted(words))}.")
+    if "values" in needs and value_head(model) is None:
+        raise ModelError(f"model = {model.found.name!r} has no value head. Add one before the first step.")
+
+
+# ------------------------------------------------------------------------------------------------------------------ the value head
+
+
+def value_head(model: Model) -> Any:
+    """Return the model's value head, None where it has none."""
+    return model.network._modules.get("value_head")
+
+
+def add_value_head(model: Model) -> None:
+    """Put a value head beside the language model's, after the technique was applied: a linear layer that says 0 until it has learned.
+
+    It moves with what the technique trains, computes in float32, and is saved as `value_head.safetensors` beside the model; one that
+    the model's folder holds is taken up. Source: Schulman et al. 2017, arXiv 1707.06347 (a value function that shares the policy's trunk).
+    """
+    import torch
+
+    assert value_head(model) is None, "a second value head"
+    width = int(model.plain().config.get_text_config().hidden_size)
+    head = torch.nn.Linear(width, 1, device=model.device, dtype=torch.float32)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    model.network.add_module("value_head", head)
+    folder = model.found.folder
+    if folder is not None and (folder / VALUE_FILE).is_file():
+        restore_value_head(model, folder)
+
+
+def read_values(model: Model, hidden_NH: torch.Tensor) -> torch.Tensor:
+    """Return what the value head says at hidden states, [N] float32."""
+    import torch
+
+    head = value_head(model)
+    with torch.autocast(hidden_NH.device.type, enabled=False):
+        return head(hidden_NH.to(head.weight.dtype)).squeeze(-1)
+
+
+def save_value_head(model: Model, folder: Path) -> None:
+    """Write the value head beside the model, where it has one."""
+    from safetensors.torch import save_file
+
+    head = value_head(model)
+    if head is not None:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}, folder / VALUE_FILE)
+
+
+def restore_value_head(model: Model, folder: Path) -> None:
+    """Put saved values back; ModelError where the folder has none, or one of another width."""
+    from safetensors.torch import load_file
+
+    head, path = value_head(model), folder / VALUE_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder}: the value head is missing ({VALUE_FILE}).")
+    tensors = load_file(path)
+    if {name: tensor.shape for name, tensor in tensors.items()} != {
+        name: tensor.shape for name, tensor in head.state_dict().items()
+    }:
+        raise ModelError(f"{path}: this value head belongs to another model.")
+    head.load_state_dict(tensors)
