@@ -87,7 +87,7 @@ What `tiny` was trained on before, with the list of the books, stands in the car
 ## How
 
 `examples/tiny-chat.toml` is the recipe; `burnish tune examples/tiny-chat.toml` carries it out from
-the bundled `tiny`. Only answers are learned.
+the bundled `tiny`. Of dialogs only the answers are learned, of the textbooks every token.
 
 {how}
 

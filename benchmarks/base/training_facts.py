@@ -24,6 +24,7 @@ KNOWN_SOURCES = {
     "`invented.py`): the passages CC BY 4.0, the questions written by rules for this project",
     "reading_more.jsonl": "more dialogs of the same making",
     "reading_chat.jsonl": "more dialogs of the same making",
+    "labelling.jsonl": "texts to label by example, the labels invented (`benchmarks/base/labels.py`): sentences of the books, CC BY 4.0",
     "copying.jsonl": "texts to repeat word for word (`benchmarks/base/copying.py`): sentences of the books, CC BY 4.0, and words in an order of chance",
     "questions.jsonl": "exercises with solutions of the books, CC BY 4.0, and arithmetic problems of gsm8k, MIT",
     "public:gsm8k": "arithmetic problems in words (gsm8k), MIT",
