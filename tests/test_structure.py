@@ -24,6 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("usecases",),
     ("models", "optim"),
     ("sampling", "train", "reference", "averaging"),
+    ("reading",),
     ("runs", "checkpoint"),
     ("evaluate", "rollouts", "synthesize", "teacher"),
     ("gather",),

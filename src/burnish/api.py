@@ -23,7 +23,9 @@ from burnish.api_loaded import Loaded, load, tasks_of
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
 from burnish.config_schema import RunConfig, as_choice, as_data, as_model
+from burnish.data.render_heads import HeadRenderer
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
+from burnish.evaluate import Asking, answer
 from burnish.gather import gather, read_rows
 from burnish.prepare import prepare, registries
 from burnish.sampling import Options
@@ -31,7 +33,7 @@ from burnish.sampling import generate as sample
 from burnish.tune import Watch
 from burnish.tune import tune as carry_out
 from burnish.tune_chain import is_chain, replace_model
-from burnish.types import plain
+from burnish.types import Task, plain
 
 
 def resolve(
@@ -149,14 +151,22 @@ def generate(
         seed=seed,
         batch=batch,
     )
-    given = sample(loaded.model, [loaded.renderer.prompt(task) for task in tasks], options)
+    given = _given(loaded, tasks, options)
     answers = []
-    for task, one in zip(tasks, given, strict=True):
+    for task, (said, stopped, tokens) in zip(tasks, given, strict=True):
         asked = task.text if task.text is not None else plain(task.messages[-1].content)
-        text = one.text if task.text is not None else one.text.strip()
-        row = {"prompt": asked, "text": text, "stopped": one.stopped, "tokens": len(one.tokens)}
+        text = said if task.text is not None else said.strip()
+        row = {"prompt": asked, "text": text, "stopped": stopped, "tokens": tokens}
         answers.append(row | ({"origin": str(task.origin)} if data is not None else {}))
     return answers
+
+
+def _given(loaded: Loaded, tasks: Sequence[Task], options: Options) -> list[tuple[str, bool, int]]:
+    """Return (text, whether it ended by itself, tokens) of each answer: written, or read by the model's head."""
+    if isinstance(loaded.renderer, HeadRenderer):
+        return [(one.text, True, 0) for one in answer(loaded.model, loaded.renderer, tasks, {}, Asking(options))]
+    prompts = [loaded.renderer.prompt(task) for task in tasks]
+    return [(one.text, one.stopped, len(one.tokens)) for one in sample(loaded.model, prompts, options)]
 
 
 # ------------------------------------------------------------------------------------------------------------------------- the demo

@@ -16,6 +16,7 @@ from burnish import checkpoint, config, runs
 from burnish.api_loaded import Loaded, load, tasks_of
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
+from burnish.data.render_heads import HeadRenderer
 from burnish.data.seen import check_seen
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
@@ -37,7 +38,7 @@ class _Part:
     """Rows that are measured together: those of one task, in the form in which it is asked, with its scores."""
 
     tasks: Sequence[Task]
-    renderer: Renderer
+    renderer: Renderer | HeadRenderer
     scores: Mapping[str, Score]
     plan: TaskPlan | None = None
 
@@ -74,7 +75,7 @@ def evaluate(
     loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
     if plan is not None:
         parts = {
-            name: _Part(tasks, part.renderer, resolve_scores(_fitting(scores or part.config.score, tasks)), part)
+            name: _Part(tasks, part.asker, resolve_scores(_fitting(scores or part.config.score, tasks)), part)
             for name, part in plan.parts.items()
             if task in (None, name) and (tasks := part.tasks("test")[:limit])
         }

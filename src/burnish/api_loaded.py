@@ -12,6 +12,7 @@ from typing import Any
 
 from burnish.data.dialog import Frame, as_task, known_labels
 from burnish.data.render import Renderer
+from burnish.data.render_heads import HeadRenderer
 from burnish.data.split import group_keys
 from burnish.devices import Device, choose_device
 from burnish.errors import UsageError, suggestion
@@ -24,7 +25,7 @@ class Loaded:
     """A model that is ready to answer, in the form in which it was taught."""
 
     model: Model
-    renderer: Renderer
+    renderer: Renderer | HeadRenderer
     settings: Mapping[str, Any]
 
     @property
@@ -67,6 +68,11 @@ def load(
         settings = known[task]
     frame = Frame(settings.get("system"), settings.get("prompt"), tuple(settings.get("choices", ())))
     limit = int(settings.get("max_length") or model.max_length)
+    reads = model.spec is not None and model.spec.kind != "masked"
+    if reads:
+        assert model.spec is not None
+        reader = HeadRenderer(model.tokenizer, limit, frame, model.spec, model.encoder, end_ids=model.end_ids())
+        return Loaded(model, reader, settings)
     return Loaded(model, Renderer(model.tokenizer, limit, model.end_ids(), frame), settings)
 
 

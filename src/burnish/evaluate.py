@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from burnish.data.render import Renderer
-from burnish.data.render_pairs import pair_sequences, within_pairs
+from burnish.data.render_heads import HeadRenderer
+from burnish.data.render_pairs import judged, pair_sequences, within_pairs
 from burnish.errors import DataError
 from burnish.models import Model
+from burnish.reading import head_scores, read
 from burnish.sampling import Options, generate, likelihoods
 from burnish.scores import groups_of, intervals, resolve
 from burnish.types import Answer, Score, Task
@@ -39,10 +41,18 @@ def resolve_scores(names: Sequence[str]) -> dict[str, Score]:
     return {name: resolve(name) for name in names}
 
 
-def answer(model: Model, renderer: Renderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking) -> list[Answer]:
-    """Return the model's answer to each task, with generated text and likelihoods only where one of the scores needs them."""
+def answer(
+    model: Model, renderer: Renderer | HeadRenderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking
+) -> list[Answer]:
+    """Return the model's answer to each task, with generated text and likelihoods only where one of the scores needs them.
+
+    A model with a head says what its head reads.
+    """
+    if isinstance(renderer, HeadRenderer):
+        rows = [task.expected.asked or task for task in tasks]
+        return read(model, renderer, rows, tokens=asking.tokens, between=asking.between)
     answers = [Answer() for _ in tasks]
-    prompted = [number for number, task in enumerate(tasks) if task.text is None]
+    prompted = [number for number, task in enumerate(tasks) if task.text is None] if model.spec is None else []
     if prompted and any(score.needs == "text" for score in scores.values()):
         for number, given in zip(prompted, _generated(model, renderer, [tasks[n] for n in prompted], asking), strict=True):
             answers[number] = given
@@ -62,6 +72,7 @@ def answer(model: Model, renderer: Renderer, tasks: Sequence[Task], scores: Mapp
 def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[float]:
     """Return by how many nats (or nats per token, `asking.per_token`) the chosen answer of each pair is likelier than the rejected one.
 
+    A reward model says by how much it finds it better.
     A pair too long for the model is cut; one of which nothing is left to compare has the margin 0.
     """
     pairs = [task.expected.pair for task in tasks]
@@ -69,12 +80,15 @@ def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Ask
         within_pairs(pair_sequences(renderer, pair, group=1), renderer.max_length, policy="cut") if pair is not None else []
         for pair in pairs
     ]
-    found = iter(likelihoods(model, [one for both in sides for one in both], tokens_per_batch=asking.tokens))
-    values = []
-    for both in sides:
-        logprobs = [-nll / (max(count, 1) if asking.per_token else 1) for nll, count in (next(found) for _ in both)]
-        values.append(logprobs[0] - logprobs[1] if len(logprobs) == 2 else 0.0)
-    return values
+    flat = [one for both in sides for one in both]
+    if model.spec is not None:
+        scores = head_scores(model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens)
+        worth = iter([float(score_NC[0, 0]) for score_NC in scores])
+    else:
+        said = likelihoods(model, flat, tokens_per_batch=asking.tokens)
+        worth = iter([-nll / (max(count, 1) if asking.per_token else 1) for nll, count in said])
+    values = [[next(worth) for _ in both] for both in sides]
+    return [both[0] - both[1] if len(both) == 2 else 0.0 for both in values]
 
 
 def against(answers: Sequence[Answer], before: Sequence[Answer]) -> list[Answer]:
@@ -119,7 +133,7 @@ class Measure:
 
     task: str
     name: str
-    renderer: Renderer
+    renderer: Renderer | HeadRenderer
     tasks: Sequence[Task]
     several: bool = False
 

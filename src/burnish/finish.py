@@ -16,6 +16,7 @@ from typing import Any
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
+from burnish.finish_heads import head_on_frozen_base, with_threshold
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan, seen_by
@@ -27,6 +28,7 @@ def conclude(
     plan: Plan, run: runs.Run, model: Model, *, progress: Mapping[str, Any], asking: Asking, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Save the model, measure it on the test rows beside its base, write the report, and return what report.json holds."""
+    plan = with_threshold(plan, model)
     atomic.write_directory(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
     )
@@ -75,7 +77,7 @@ def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], a
     found = {}
     for name, tasks in held_out.items():
         part = plan.parts[name]
-        found[name] = answer(model, part.renderer, tasks, resolve_scores(part.config.score), asking_of(part, asking))
+        found[name] = answer(model, part.asker, tasks, resolve_scores(part.config.score), asking_of(part, asking))
     return found
 
 
@@ -90,19 +92,22 @@ def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -
 
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
-    """Return the answers of the model as it was before tuning."""
+    """Return the answers of the model as it was before tuning, with a head of its own where the run gives it one."""
     with before_tuning(plan, model) as before:
-        return _answers(plan, before, held_out, asking)
+        return _answers(with_threshold(plan, before), before, held_out, asking)
 
 
 @contextmanager
 def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
-    """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again."""
-    if plan.technique.reference == "adapter_off":
+    """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again.
+
+    A head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
+    """
+    if plan.technique.reference == "adapter_off" and plan.head is None:
         with model.network.disable_adapter():
             yield model
         return
-    before = load_model(plan.found.name, model.target)
+    before = load_model(plan.found.name, model.target) if plan.head is None else head_on_frozen_base(plan, model.target)
     try:
         yield before
     finally:

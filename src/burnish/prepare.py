@@ -7,7 +7,7 @@ file, its data or its model's folder is found here, at once, before any weights 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError
 from burnish.gather import Gathered, gather
-from burnish.models import Found, end_ids, find_model, longest_input, open_tokenizer, refuse_foreign_code
+from burnish.models import Found, HeadSpec, end_ids, find_model, is_encoder, longest_input, open_tokenizer, refuse_foreign_code
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
@@ -61,6 +61,11 @@ class Plan:
         return hashlib.sha256(
             " ".join(f"{name} {part.gathered.fingerprint}" for name, part in self.parts.items()).encode()
         ).hexdigest()
+
+    @property
+    def head(self) -> HeadSpec | None:
+        """The head that the model needs, None for one that writes."""
+        return self.first.rows.head
 
     def sequences(self) -> Iterator[Sequence]:
         """Yield every sequence that is learned from, of all tasks."""
@@ -104,7 +109,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
         if fresh:
             special = special_tokens(resolved)
         else:
-            opened = _open(resolved, find_model(model_reference(resolved)))
+            opened = _open(resolved, find_model(model_reference(resolved)), kind=_kind(resolved, objectives))
             special = tuple(opened.tokenizer.all_special_tokens)
         if technique.saves == "adapter" and (fresh or (opened is not None and opened.found.adapter is not None)):
             raise ModelError(no_base(str(config.model)) if fresh else second_adapter(str(config.model)))
@@ -125,11 +130,13 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     if fresh:
         # It learns its tokenizer from the rows, so it is made after them and before everything that reads a model.
         place, made = fresh_model(resolved, list(gathered.values()))
-        opened = _open(resolved, find_model(str(place.resolve())))
+        opened = _open(resolved, find_model(str(place.resolve())), kind=_kind(resolved, objectives))
         notes = [*opened.notes, *made]
     assert opened is not None
     parts = {
-        name: plan_task(name, config, gathered[name], _renderer(opened, config.of_task(name)), objective)
+        name: plan_task(
+            name, config, gathered[name], _renderer(opened, config.of_task(name)), objective, encoder=is_encoder(opened.config)
+        )
         for name, objective in objectives.items()
     }
     plan = Plan(resolved, opened.found, opened.config, parts, technique, {}, notes)
@@ -147,9 +154,23 @@ class _Opened:
     notes: list[str]
 
 
-def _open(resolved: Resolved, found: Found) -> _Opened:
+def _kind(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
+    """Return the kind of head that the run's model needs, None for one that writes; ConfigError where its tasks differ in that."""
+    kinds = {name: "masked" if one.renders == "masked" else one.head for name, one in objectives.items()}
+    odd = next((name for name, kind in kinds.items() if kind is not None), None)
+    if odd is not None and len(kinds) > 1:
+        raise ConfigError(
+            f"task {odd!r}: objective {resolved.config.of_task(odd).objective.name!r} gives the model a head of its own, which cannot be shared "
+            f'with other tasks yet. Let it write the answer instead (objective = "sft"), or give the task a run of its own.'
+        )
+    if odd is not None and resolved.config.train.packing and kinds[odd] == "masked":
+        raise ConfigError("train.packing = true: an encoder reads in both directions, so rows in one line would see each other.")
+    return next(iter(kinds.values()))
+
+
+def _open(resolved: Resolved, found: Found, *, kind: str | None) -> _Opened:
     refuse_foreign_code(found)
-    model_config, tokenizer, notes = open_tokenizer(found)
+    model_config, tokenizer, notes = open_tokenizer(found, kind=kind)
     return _Opened(found, model_config, tokenizer, [*resolved.notes, *notes])
 
 
@@ -256,7 +277,7 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
 def estimate_cost(plan: Plan) -> dict[str, Any]:
     """Return estimated memory, steps and time of the run on this machine."""
     config = plan.resolved.config
-    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options)
+    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head)
     fast = config.dtype != "float32" and cpu_bfloat16()
     stored = 2 if config.dtype == "bfloat16" or (fast and sizes.adapter) else 4
     lengths = np.asarray([sequence.length for sequence in plan.sequences()], dtype=float)

@@ -18,7 +18,8 @@ from burnish.data.check_sequences import check_sequences
 from burnish.data.dialog import as_task
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
-from burnish.data.renderings import RENDERINGS, Policy, Rows
+from burnish.data.render_heads import HeadRenderer
+from burnish.data.renderings import RENDERINGS, Policy, Rows, Wanted
 from burnish.data.report import data_report
 from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
@@ -49,6 +50,11 @@ class TaskPlan:
     kept: list[int]
     share: float | None = None
     weight: float = 1.0
+
+    @property
+    def asker(self) -> Renderer | HeadRenderer:
+        """What puts rows to the tuned model: its head's renderer where it has one that answers."""
+        return self.rows.reader if self.rows.reader is not None and self.rows.reader.spec.kind != "masked" else self.renderer
 
     def reads(self, stream: str) -> bool:
         """Return whether the objective reads a stream, with the options of this run."""
@@ -81,15 +87,18 @@ class TaskPlan:
         }
 
 
-def plan_task(name: str, config: RunConfig, gathered: Gathered, renderer: Renderer, objective: Objective) -> TaskPlan:
+def plan_task(
+    name: str, config: RunConfig, gathered: Gathered, renderer: Renderer, objective: Objective, *, encoder: bool = False
+) -> TaskPlan:
     """Render and check the rows of one task. Raises DataError with every row that cannot be learned from."""
     own, examples = config.of_task(name), gathered.examples["train"]
     renderer = replace(renderer, frame=gathered.frame, learn=own.data.learn, task=name)
-    rows = RENDERINGS[objective.renders](renderer, examples)
+    kind = "masked" if objective.renders == "masked" else objective.head
+    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(kind, encoder))
     rendered = _render(rows, examples)
     findings = gathered.findings
     if rows.learned:
-        limit, policy, ends = renderer.max_length, own.data.long_rows, renderer.end_ids
+        limit, policy, ends = renderer.max_length, own.data.long_rows, renderer.end_ids if rows.by_token else None
         findings = joined([findings, check_sequences(examples, rendered, limit=limit, policy=policy, end_tokens=ends)])
     findings.raise_for_errors()
     units = _units(examples, rendered, rows, own.data.long_rows)

@@ -21,7 +21,7 @@ from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint
 from burnish.finish import asking_of, conclude, preferred
-from burnish.models import adapt, compile_layers, load_model, restore_weights
+from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
@@ -109,8 +109,10 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
     _seed(settings.seed)
-    model = load_model(plan.found.name, device)
+    model = load_model(plan.found.name, device, head=plan.head)
     adapt(model, plan.technique, settings.technique.options)
+    if any("values" in part.objective.needs for part in plan.parts.values()):
+        add_value_head(model)
     if device.compiled:
         compile_layers(model.trunk())
     assert settings.train.steps is not None and settings.train.learning_rate is not None
@@ -287,7 +289,7 @@ def _measures(running: Running) -> list[Measure]:
     """Return what is measured on dev rows: the first score of each task that has any."""
     parts = running.plan.parts
     return [
-        Measure(name, part.config.score[0], part.renderer, running.dev[name], several=len(parts) > 1)
+        Measure(name, part.config.score[0], part.asker, running.dev[name], several=len(parts) > 1)
         for name, part in parts.items()
         if running.dev[name]
     ]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.batching import FixedBatches, MixedBatches
+from burnish.data.render_masked import masking
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
 from burnish.models import Model
@@ -66,6 +67,8 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
         rank=running.ranks.rank,
         ranks=running.ranks.size,
         multiple=_multiple(running.model),
+        mask=running.model.encoder,
+        change=masking(running.model.tokenizer, part.config.seed) if part.objective.renders == "masked" else None,
     )
 
 

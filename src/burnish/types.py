@@ -180,6 +180,7 @@ class Expected:
     number: float | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
     pair: Pair | None = None
+    asked: Answerable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

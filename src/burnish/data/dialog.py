@@ -117,7 +117,7 @@ def _question(example: Labelled | Tagged | Answerable, frame: Frame) -> tuple[st
     """Return the user's turn and what is expected for a row that holds no dialog."""
     if isinstance(example, Answerable):
         asked = frame.ask(f"{example.context}\n\n{example.question}", question=example.question, context=example.context)
-        return asked, Expected(texts=tuple(text for _, text in example.answers) or (NOT_STATED,))
+        return asked, Expected(texts=tuple(text for _, text in example.answers) or (NOT_STATED,), asked=example)
     text = plain(example.content)
     if isinstance(example, Tagged):
         spans = [{"text": text[span.start : span.end], "label": span.label} for span in sorted(example.spans)]

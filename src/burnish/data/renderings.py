@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from burnish.data.render import Renderer
+from burnish.data.render_heads import REWARD, HeadRenderer, HeadSpec, Kind, spec_for
 from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, within_pairs
 from burnish.types import Example, Pair, Rated, Sequence
 
@@ -22,27 +23,39 @@ def _as_they_are(example: Example, sequences: list[Sequence]) -> list[Sequence]:
     return sequences
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a rendering must know beside the rows: the kind of head that the objective needs, and whether the model is an encoder."""
+
+    head: Kind | None = None
+    encoder: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """One way of rendering, ready for the rows of a task.
 
     `sequences(example, number)` renders the row of a number; `within(sequences, policy)` leaves those that fit; `finished(example,
     sequences)` is the last step, after the checks have seen them token by token. `learned` is False where nothing is learned from
-    the rows themselves: the model attempts them.
+    the rows themselves: the model attempts them. `head` is the head that the rows ask for, and `reader` what renders rows for it;
+    `by_token` says that answers are learned token by token, each with its end.
     """
 
     sequences: Callable[[Example, int], list[Sequence]]
     within: Callable[[list[Sequence], Policy], list[Sequence]]
     finished: Callable[[Example, list[Sequence]], list[Sequence]] = _as_they_are
     learned: bool = True
+    head: HeadSpec | None = None
+    reader: HeadRenderer | None = None
+    by_token: bool = True
 
 
-def answers(renderer: Renderer, examples: Many[Example]) -> Rows:
+def answers(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders texts to continue and answers to imitate."""
     return Rows(lambda example, number: renderer.sequences(example), renderer.within)
 
 
-def pairs(renderer: Renderer, examples: Many[Example]) -> Rows:
+def pairs(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders a better and a worse answer as two sequences of one group."""
 
     def sequences(example: Example, number: int) -> list[Sequence]:
@@ -52,7 +65,7 @@ def pairs(renderer: Renderer, examples: Many[Example]) -> Rows:
     return Rows(sequences, _within(renderer))
 
 
-def rated(renderer: Renderer, examples: Many[Example]) -> Rows:
+def rated(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders an answer with its thumb."""
 
     def sequences(example: Example, number: int) -> list[Sequence]:
@@ -62,7 +75,7 @@ def rated(renderer: Renderer, examples: Many[Example]) -> Rows:
     return Rows(sequences, _within(renderer))
 
 
-def judgements(renderer: Renderer, examples: Many[Example]) -> Rows:
+def judgements(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders pairs and rated answers to be read as a whole: token by token first, which the checks can follow."""
 
     def sequences(example: Example, number: int) -> list[Sequence]:
@@ -75,22 +88,48 @@ def judgements(renderer: Renderer, examples: Many[Example]) -> Rows:
         rating = example.rating if isinstance(example, Rated) else 0.0
         return [judged(sequence, margin=0.0, rating=rating) for sequence in found]
 
-    return Rows(sequences, _within(renderer), finished)
+    return Rows(sequences, _within(renderer), finished, head=REWARD)
 
 
-def rollouts(renderer: Renderer, examples: Many[Example]) -> Rows:
+def rollouts(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders nothing: the model attempts these rows by itself."""
     return Rows(lambda example, number: [], lambda sequences, policy: sequences, learned=False)
+
+
+def heads(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
+    """Return what renders rows for a head: the text itself, read as a whole, at each token, or over a context in windows."""
+    assert wanted.head is not None, "an objective of a head names its kind"
+    return _read_by(renderer, spec_for(wanted.head, examples, renderer.tokenizer), wanted)
+
+
+def masked(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
+    """Return what renders texts for an encoder, each token a place that may be masked."""
+    return _read_by(renderer, spec_for("masked", examples, renderer.tokenizer), wanted)
+
+
+def _read_by(renderer: Renderer, spec: HeadSpec, wanted: Wanted) -> Rows:
+    reader = HeadRenderer(
+        renderer.tokenizer,
+        renderer.max_length,
+        renderer.frame,
+        spec,
+        wanted.encoder,
+        task=renderer.task,
+        end_ids=renderer.end_ids,
+    )
+    return Rows(lambda example, number: reader.sequences(example), reader.within, head=spec, reader=reader, by_token=False)
 
 
 def _within(renderer: Renderer) -> Callable[[list[Sequence], Policy], list[Sequence]]:
     return lambda sequences, policy: within_pairs(sequences, renderer.max_length, policy=policy)
 
 
-RENDERINGS: dict[str, Callable[[Renderer, Many[Example]], Rows]] = {
+RENDERINGS: dict[str, Callable[[Renderer, Many[Example], Wanted], Rows]] = {
     "answers": answers,
     "pairs": pairs,
     "rated": rated,
     "judged": judgements,
     "rollouts": rollouts,
+    "heads": heads,
+    "masked": masked,
 }

@@ -41,7 +41,7 @@ def likelihoods(model: Model, sequences: Many[Sequence], *, tokens_per_batch: in
     with evaluating(model.network):
         for micro_batch in cut_padded(units, tokens_per_batch):
             with torch.inference_mode():
-                batch = collate(micro_batch, packing=False, pad_id=pad_id, device=model.device)
+                batch = collate(micro_batch, packing=False, pad_id=pad_id, device=model.device, mask=model.encoder)
                 logprobs_N = forward(model, batch, ("logprobs",)).logprobs_N
                 assert logprobs_N is not None, "asked for log-probabilities"
                 number_N = batch.group_S[batch.sequence_N].cpu().numpy()
