@@ -11,11 +11,14 @@ from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_c
 from burnish.models.forward import forward
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.save import restore_weights, save_model
+from burnish.models.vocabulary import Added, add_terms
 
 __all__ = [
+    "Added",
     "Found",
     "Model",
     "adapt",
+    "add_terms",
     "as_plain_network",
     "compile_layers",
     "end_ids",

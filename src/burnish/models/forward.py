@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
+from burnish.models import virtual
 from burnish.models.fast import read_targets
 from burnish.types import Batch, Layout, Outputs
 
@@ -31,15 +32,12 @@ TILE_ROWS = 1024
 def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     """Return what the objective names in `needs`, one row per read-out: "logprobs" of the targets, "entropy" of the predictions."""
     wants_entropy = "entropy" in needs
-    place_N = (
-        batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
-        + batch.layout.start_S[batch.sequence_N]
-        + batch.at_N
-    )
-    inputs = model_inputs(model, batch.layout)
+    layout = virtual.make_room(model.network, batch.layout)
+    place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
     with _activations(model):
+        inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if model.head == "whole":
-            logits_NV = model.network(**inputs).logits.flatten(0, 1)[place_N]
+            logits_NV = model.plain()(**inputs).logits.flatten(0, 1)[place_N]
             logprobs_N, entropy_N = _read(logits_NV, batch.target_N, wants_entropy)
         else:
             hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]

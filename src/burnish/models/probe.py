@@ -55,7 +55,7 @@ def exact_products() -> Iterator[None]:
 
 
 def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
-    return model.network(input_ids=ids_BT, use_cache=False, **more).logits
+    return model.plain()(input_ids=ids_BT, use_cache=False, **more).logits
 
 
 def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:

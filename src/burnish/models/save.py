@@ -24,7 +24,10 @@ def save_model(model: Model, folder: Path, *, settings: Mapping[str, Any] | None
 
     `settings` go into `burnish.json`: what a later evaluation, chat or server needs to ask in the form that was taught.
     """
-    model.network.save_pretrained(str(folder))
+    if model.technique is not None and model.technique.save is not None:
+        model.technique.save(model.network, folder)
+    else:
+        model.network.save_pretrained(str(folder))
     model.tokenizer.save_pretrained(str(folder))
     config = folder / "adapter_config.json"
     written = dict(settings or {})
@@ -48,6 +51,9 @@ def restore_weights(model: Model, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
+    if model.technique is not None and model.technique.restore is not None:
+        model.technique.restore(model.network, folder)
+        return
     if (folder / "adapter_config.json").is_file():
         from peft import set_peft_model_state_dict
         from peft.utils import load_peft_weights
