@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "rollouts", "synthesize", "teacher"),
     ("gather",),
     ("prepare",),
-    ("report", "export", "rate"),
+    ("report", "export", "rate", "merge"),
     ("forgetting",),
     ("finish",),
     ("tune",),

@@ -29,6 +29,16 @@ class Loaded:
     settings: Mapping[str, Any]
 
     @property
+    def writer(self) -> Renderer:
+        """What renders prompts for a model that writes. Raises UsageError for one that only reads, by a head of its own."""
+        if isinstance(self.renderer, HeadRenderer):
+            raise UsageError(
+                f"{self.model.found.name} has a head of its own ({', '.join(self.renderer.spec.labels[:5])}) and writes no text. Ask it with: "
+                f"burnish generate {self.model.found.name} --prompt TEXT"
+            )
+        return self.renderer
+
+    @property
     def continues_text(self) -> bool:
         """Whether it was taught plain text, so that a prompt is continued and not answered."""
         return self.settings.get("form") == "text"

@@ -97,3 +97,26 @@ def chat(
     from burnish import starting
 
     starting.talk(model, system=system, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, as_json=as_json)
+
+
+def merge(
+    model: Annotated[str, typer.Argument(metavar="RUN_DIR", help="a run, or the folder of an adapter")],
+    output: Annotated[str, typer.Option("--output", help="folder of the merged model")],
+    dtype: Annotated[str, typer.Option("--dtype", help="auto (that of the base), float32, bfloat16 or float16")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="write it although rounding would lose the update")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge an adapter into its base at full precision, and compare the two."""
+    from dataclasses import asdict
+
+    from burnish.merge import merge as carry_out
+    from burnish.terminal import print_json
+
+    done = carry_out(model, output, dtype=dtype, force=force)  # pyright: ignore[reportArgumentType]  (it says what is allowed)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        print(
+            f"{done.output}: {done.layers} layers merged in float32, stored as {done.dtype}. On {done.prompts} prompts the logits (up to "
+            f"{done.largest_logit:.3g}) changed by {done.change:.2g} at most, and by {done.saved_change:.2g} after saving."
+        )

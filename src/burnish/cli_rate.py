@@ -242,7 +242,7 @@ def _ask(arm: _Arm, tasks: Sequence[Task], options: Any, numbers: Sequence[int])
     model = arm.loaded.model
     switched = contextlib.nullcontext() if arm.adapter else model.network.disable_adapter()
     with switched:
-        given = generate(model, [arm.loaded.renderer.prompt(task) for task in tasks], options, numbers=numbers)
+        given = generate(model, [arm.loaded.writer.prompt(task) for task in tasks], options, numbers=numbers)
     return [one.text if task.text is not None else one.text.strip() for one, task in zip(given, tasks, strict=True)]
 
 

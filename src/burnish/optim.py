@@ -69,6 +69,8 @@ def make_optimizer(
 ) -> Optimizer:
     """Return the optimizer over named parameters; matrices decay, vectors (norms, biases) do not.
 
+    A parameter with an attribute `rate_factor` learns at that multiple of the rate that the loop sets (LoRA+ needs it).
+
     "adamw": Loshchilov and Hutter 2017, arXiv 1711.05101. "muon" turns the momentum of each hidden matrix into the nearest orthogonal
     one, scaled so that the learning rate means what it does for AdamW, which it leaves embeddings, heads and vectors to:
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the scale from Liu et al. 2025, arXiv 2502.16982.
@@ -78,17 +80,48 @@ def make_optimizer(
     orthogonal = [item for key, item in parameters.items() if name == "muon" and _is_hidden_matrix(key, item)]
     chosen = {id(item) for item in orthogonal}
     rest = [item for item in parameters.values() if id(item) not in chosen]
-    groups = [
-        {"params": [item for item in rest if item.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [item for item in rest if item.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = _by_factor([item for item in rest if item.ndim >= 2], weight_decay)
+    groups += _by_factor([item for item in rest if item.ndim < 2], 0.0)
     parts: list[torch.optim.Optimizer] = []
     if groups:
         parts.append(torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), eps=1e-8, fused=True))
     if orthogonal:
-        parts.append(torch.optim.Muon(orthogonal, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        parts.append(torch.optim.Muon(_by_factor(orthogonal, weight_decay), lr=0.0, adjust_lr_fn="match_rms_adamw"))
+    for part in parts:
+        _honour_factors(part)
     return parts[0] if len(parts) == 1 else Several(parts)
+
+
+def _by_factor(items: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups, one for each `rate_factor` among the parameters, in the order in which the factors come up."""
+    factors = dict.fromkeys(float(getattr(item, "rate_factor", 1.0)) for item in items)
+    return [
+        {
+            "params": [item for item in items if float(getattr(item, "rate_factor", 1.0)) == factor],
+            "weight_decay": weight_decay,
+            "rate_factor": factor,
+        }
+        for factor in factors
+    ]
+
+
+def _honour_factors(optimizer: torch.optim.Optimizer) -> None:
+    """Let each group of the optimizer step at `rate_factor` times its rate; the loop sets and sees one rate for all of them."""
+    if all(group["rate_factor"] == 1.0 for group in optimizer.param_groups):
+        return
+    scheduled: list[Any] = []
+
+    def raise_rates(*_: Any) -> None:
+        scheduled[:] = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * group["rate_factor"]
+
+    def put_back(*_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, scheduled, strict=True):
+            group["lr"] = rate
+
+    optimizer.register_step_pre_hook(raise_rates)
+    optimizer.register_step_post_hook(put_back)
 
 
 def _is_hidden_matrix(name: str, parameter: torch.nn.Parameter) -> bool:

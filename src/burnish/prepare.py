@@ -111,8 +111,10 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
         else:
             opened = _open(resolved, find_model(model_reference(resolved)), kind=_kind(resolved, objectives))
             special = tuple(opened.tokenizer.all_special_tokens)
-        if technique.saves == "adapter" and (fresh or (opened is not None and opened.found.adapter is not None)):
-            raise ModelError(no_base(str(config.model)) if fresh else second_adapter(str(config.model)))
+        if technique.saves == "adapter" and fresh:
+            raise ModelError(no_base(str(config.model)))
+        if technique.saves == "adapter" and not technique.stacks and opened is not None and opened.found.adapter is not None:
+            raise ModelError(second_adapter(str(config.model)))
     except BurnishError as error:
         problems.append(error)
     for name, objective in objectives.items():
@@ -135,7 +137,12 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     assert opened is not None
     parts = {
         name: plan_task(
-            name, config, gathered[name], _renderer(opened, config.of_task(name)), objective, encoder=is_encoder(opened.config)
+            name,
+            config,
+            gathered[name],
+            _renderer(opened, config.of_task(name), technique),
+            objective,
+            encoder=is_encoder(opened.config),
         )
         for name, objective in objectives.items()
     }
@@ -174,9 +181,10 @@ def _open(resolved: Resolved, found: Found, *, kind: str | None) -> _Opened:
     return _Opened(found, model_config, tokenizer, [*resolved.notes, *notes])
 
 
-def _renderer(opened: _Opened, config: RunConfig) -> Renderer:
+def _renderer(opened: _Opened, config: RunConfig, technique: Technique) -> Renderer:
     """Return what renders the rows of a task for this model; ConfigError for a limit above what the model reads."""
-    data, longest = config.data, longest_input(opened.config)
+    taken = technique.virtual_positions(**config.technique.options) if technique.virtual_positions else 0
+    data, longest = config.data, longest_input(opened.config) - taken
     if data.max_length is not None and data.max_length > longest:
         raise ConfigError(f"data.max_length = {data.max_length}, but the model reads {longest} tokens at most.")
     limit = data.max_length or min(longest, config.train.tokens)
@@ -211,7 +219,8 @@ def second_adapter(model: str) -> str:
     """Return why an adapter cannot be tuned on a model that is an adapter."""
     return (
         f"model = {model!r} is an adapter itself, and another adapter on top of it could not be saved with it. "
-        f'Set technique.name = "full" here (the first adapter is then merged), tune the first one with it, or begin with its base.'
+        f'Set technique.name = "lora", which can stand on another low-rank adapter, or "full" (the first adapter is then merged); or '
+        f"begin with its base."
     )
 
 

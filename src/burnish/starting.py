@@ -64,7 +64,7 @@ def talk(model: str, *, system: str | None, max_tokens: int, temperature: float,
     loaded = api.load(model)
     if loaded.continues_text:
         raise UsageError(f"{model} was taught to continue plain text, not to talk. Use: burnish generate {model} --prompt ...")
-    renderer = loaded.renderer
+    renderer = loaded.writer
     if renderer.frame.prompt is not None:
         renderer = replace(renderer, frame=renderer.frame)
     options = Options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, long_prompts="fail")

@@ -42,7 +42,7 @@ def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[
             f"model = {resolved.config.model.name!r}: this run file is tuned after {above[-1].name}, which would begin with it."
         )
     before = config.load(file, registries=registries())
-    if all(_saves_adapter(run) for run in (before, resolved)):
+    if _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
         raise ConfigError(second_adapter(str(resolved.config.model)))
     before = replace_model(before, tune_first=tune_first, above=above)
     output = Path(before.config.output)
@@ -57,6 +57,12 @@ def _saves_adapter(resolved: Resolved) -> bool:
     """Return whether a run leaves an adapter and not a whole model; unknown for a technique of the user's own."""
     name = resolved.config.technique.name
     return name in TECHNIQUES and TECHNIQUES[name].saves == "adapter"
+
+
+def _stacks(resolved: Resolved) -> bool:
+    """Return whether a run's technique can stand on an adapter and be saved with it."""
+    name = resolved.config.technique.name
+    return name in TECHNIQUES and TECHNIQUES[name].stacks
 
 
 def _tune_first(resolved: Resolved, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -344,8 +346,14 @@ class Objective:
 class Technique:
     """Which parameters may move: `function(network, **options) -> network`, the others frozen, before the optimizer is made.
 
-    `learning_rate` is the default for this technique; `merges` says whether the result can be folded into the base weights;
-    `reference` how the policy before step 0 is kept: by switching the adapter off, or as a copy of what moves.
+    `learning_rate` is the default for this technique; a parameter that learns faster or slower than the rest carries a factor of it
+    as its attribute `rate_factor`, which `optim.make_optimizer` reads. `merges` says whether the result can be folded into the base
+    weights, `why_not` why it cannot. `reference` is how the policy before step 0 is kept: by switching the adapter off, where
+    that is the same model bit for bit, or as a copy of what moves.
+
+    `virtual_positions(**options)` is how many positions it puts before each sequence, so that the context has room for them.
+    `save(network, folder)` and `restore(network, folder)` are for techniques whose state is more than the network's own
+    `save_pretrained` writes. `stacks`: an adapter that the model came with is folded in, and saved together with the new one.
     """
 
     function: Callable[..., Any]
@@ -353,7 +361,11 @@ class Technique:
     merges: bool
     saves: Literal["adapter", "model"]
     reference: Literal["adapter_off", "copy"]
-    virtual_positions: int = 0
+    virtual_positions: Callable[..., int] | None = None
+    save: Callable[[Any, Path], None] | None = None
+    restore: Callable[[Any, Path], None] | None = None
+    stacks: bool = False
+    why_not: str = ""
 
 
 # --------------------------------------------------------------------------------------------------------- answers and their worth

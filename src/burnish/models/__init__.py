@@ -13,15 +13,18 @@ from burnish.models.forward import forward
 from burnish.models.heads import HeadSpec, add_value_head, head_modules, is_encoder
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.save import restore_weights, save_model
+from burnish.models.vocabulary import Added, add_terms
 
 __all__ = [
     "ANSWER",
     "MASKED",
     "REWARD",
+    "Added",
     "Found",
     "HeadSpec",
     "Model",
     "adapt",
+    "add_terms",
     "add_value_head",
     "as_plain_network",
     "compile_layers",

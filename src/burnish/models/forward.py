@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
+from burnish.models import virtual
 from burnish.models.fast import read_targets
 from burnish.models.heads import read_scores, read_values, refuse_unable
 from burnish.types import Batch, Layout, Outputs
@@ -38,19 +39,16 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     import torch
 
     refuse_unable(model, needs)
-    place_N = (
-        batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
-        + batch.layout.start_S[batch.sequence_N]
-        + batch.at_N
-    )
-    inputs = model_inputs(model, batch.layout)
+    layout = virtual.make_room(model.network, batch.layout)
+    place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
     with _activations(model):
+        inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
             return Outputs(scores_NC=read_scores(model, batch, inputs, place_N))
         if model.head == "whole":
             # The network's own logits take the place of hidden states, and pass through no head.
             states = {"output_hidden_states": True} if "values" in needs else {}
-            plain = model.network(**inputs, **states)
+            plain = model.plain()(**inputs, **states)
             head, hidden_NH = torch.nn.Identity(), plain.logits.flatten(0, 1)[place_N]
             valued_NH = plain.hidden_states[-1].flatten(0, 1)[place_N] if states else hidden_NH
         else:

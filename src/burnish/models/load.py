@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from burnish.devices import Device
 from burnish.errors import ModelError
+from burnish.models import virtual
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     OFFSET_POSITIONS,
@@ -31,6 +32,9 @@ from burnish.models.heads import (
 )
 from burnish.models.probe import probe
 from burnish.models.template import PLAIN_TEMPLATE
+from burnish.models.vocabulary import fit
+from burnish.techniques.folded import merged_in, take_in
+from burnish.techniques.quantised import quantise_as
 from burnish.types import Technique
 
 if TYPE_CHECKING:
@@ -53,6 +57,8 @@ class Model:
     """What its head says; None for a language model."""
     encoder: bool = False
     """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
+    technique: Technique | None = None
+    """What `adapt` applied: it may have ways of its own to be saved and restored."""
 
     @property
     def device(self) -> torch.device:
@@ -67,8 +73,8 @@ class Model:
 
     @property
     def max_length(self) -> int:
-        """The longest input in tokens that the architecture was made for."""
-        return longest_input(self.plain().config)
+        """The longest input in tokens that the architecture was made for, less what stands before every sequence."""
+        return longest_input(self.plain().config) - virtual.count(self.network)
 
     def plain(self) -> PreTrainedModel:
         """Return the Hugging Face network inside an adapter's wrapper, adapters left in place."""
@@ -144,7 +150,8 @@ def load_model(name: str, device: Device, *, adapter: bool = True, head: HeadSpe
         configure(config, spec, name=name, pad_id=pad_id)
     network = _open_network(found, config, device, spec)
     if adapter and found.adapter is not None:
-        network = _with_adapter(found, network)
+        fit(network, len(tokenizer))
+        network = _with_adapter(found, quantise_as(network, found.adapter))
     if spec is not None and (renamed := loading_options(config, spec)):
         notes.append(
             f"An adapter with this head opens elsewhere only on a base that is loaded with {renamed}; a whole model opens as it is."
@@ -242,11 +249,7 @@ def _with_adapter(found: Found, network: Any) -> Any:
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         raise ModelError(f"model = {found.name!r}: the adapter does not fit its base {found.base}. ({text})") from error
-    if adapted.active_peft_config.is_prompt_learning:
-        raise ModelError(
-            f"model = {found.name!r}: this adapter puts virtual tokens before every prompt, which is not supported yet. Use a LoRA "
-            f"adapter or a whole model."
-        )
+    virtual.refuse_unknown(adapted, found.name)
     return adapted
 
 
@@ -303,18 +306,19 @@ def _complete_tokenizer(tokenizer: Any, config: Any) -> list[str]:
 def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> None:
     """Apply a technique to the model in place: what moves is trainable, all else frozen.
 
-    An adapter that the model was loaded with is merged into its weights where those are saved; where only a new adapter would be
-    saved, which would lose the first one, ModelError says so.
+    An adapter that the model was loaded with is folded into its weights, and saved together with the new one, or as part of the whole
+    model. Where it can be neither, ModelError says so.
     """
     if model.found.adapter is not None and hasattr(model.network, "peft_config"):
-        if technique.saves == "adapter":
+        if technique.saves == "adapter" and not technique.stacks:
             raise ModelError(
                 f"model = {model.found.name!r} is itself an adapter on {model.found.base}: a second adapter on top of it could not be "
-                f'saved with it. Use technique.name = "full", or tune from the base.'
+                f'saved with it. Use technique.name = "lora" or "full", or tune from the base.'
             )
-        model.network = model.network.merge_and_unload()
+        model.network = take_in(model.network) if technique.stacks else merged_in(model.network)
     model.network.requires_grad_(False)
     if model.spec is not None:
         mark_head(model.network)
     model.network = technique.function(model.network, **options).to(model.device)
     refuse_frozen_head(model)
+    model.technique = technique

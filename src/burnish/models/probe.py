@@ -67,7 +67,7 @@ def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
         return model.trunk()(input_ids=ids_BT, **more).last_hidden_state
     if model.spec is not None:
         return model.trunk()(input_ids=ids_BT, use_cache=False, **more).last_hidden_state
-    return model.network(input_ids=ids_BT, use_cache=False, **more).logits
+    return model.plain()(input_ids=ids_BT, use_cache=False, **more).logits
 
 
 def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:

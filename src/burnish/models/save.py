@@ -47,7 +47,10 @@ def _save_network(model: Model, folder: Path) -> None:
     """Write the network without its value head, which the ecosystem's loaders would not know."""
     head = model.network._modules.pop("value_head", None)
     try:
-        model.network.save_pretrained(str(folder))
+        if model.technique is not None and model.technique.save is not None:
+            model.technique.save(model.network, folder)
+        else:
+            model.network.save_pretrained(str(folder))
     finally:
         if head is not None:
             model.network.add_module("value_head", head)
@@ -62,6 +65,9 @@ def restore_weights(model: Model, folder: Path) -> None:
 
     if value_head(model) is not None:
         restore_value_head(model, folder)
+    if model.technique is not None and model.technique.restore is not None:
+        model.technique.restore(model.network, folder)
+        return
     if (folder / "adapter_config.json").is_file():
         from peft import set_peft_model_state_dict
         from peft.utils import load_peft_weights

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from burnish.errors import ModelError, RunError, combined
-from burnish.models import Model
+from burnish.models import Model, virtual
 from burnish.sampling.choose import Options, choose, uniforms
 from burnish.sampling.mode import evaluating
 from burnish.sampling.text import Pieces, decoded, final_text, stopped_rows, window
@@ -117,10 +117,6 @@ def stream(model: Model, prompt: np.ndarray, options: Options) -> Generator[str,
 
 def _fitted(model: Model, prompts: Sequence[np.ndarray], options: Options) -> list[np.ndarray]:
     """Return the prompts as int64 arrays that leave room for an answer, or raise ModelError with every problem."""
-    if getattr(getattr(model.network, "active_peft_config", None), "is_prompt_learning", False):
-        raise ModelError(
-            "This adapter puts virtual tokens before every prompt, which generation does not support yet. Use a LoRA adapter or a full model."
-        )
     room = model.max_length - options.max_tokens
     if room < 1:
         raise ModelError(
@@ -251,18 +247,21 @@ class _Flight:
         """Read each distinct prompt once, padded on the left, and return the logits after it for each row."""
         import torch
 
-        device = self.model.device
+        device, adapted = self.model.device, self.model.network
         numbers = list(dict.fromkeys(row.prompt for row in self.rows))
-        prompts = {row.prompt: row.tokens for row in self.rows}
+        before = virtual.placeholders(adapted)
+        prompts = {row.prompt: np.concatenate([before, row.tokens]) for row in self.rows}
         lengths = [len(prompts[number]) for number in numbers]
         longest = max(lengths)
+        if virtual.is_segment(adapted):
+            self.cache, self.seen = virtual.past(adapted, len(numbers)), virtual.count(adapted)
         ids_UT = np.full((len(numbers), longest), self.model.tokenizer.pad_token_id or 0, dtype=np.int64)
-        # Columns for the tokens to come are in the mask from the start.
-        mask_UT = np.ones((len(numbers), longest + self.options.max_tokens), dtype=np.int64)
+        # Columns for what the cache holds already, and for the tokens to come, are in the mask from the start.
+        mask_UT = np.ones((len(numbers), self.seen + longest + self.options.max_tokens), dtype=np.int64)
         for line, number in enumerate(numbers):
             ids_UT[line, longest - lengths[line] :] = prompts[number]
-            mask_UT[line, : longest - lengths[line]] = 0
-        positions_UT = np.maximum(np.arange(longest)[None] - (longest - np.array(lengths))[:, None], 0)
+            mask_UT[line, self.seen : self.seen + longest - lengths[line]] = 0
+        positions_UT = np.maximum(np.arange(longest)[None] - (longest - np.array(lengths))[:, None], 0) + self.seen
         # Prompts of one length need no mask, and take a quicker path through attention.
         self.mask_BT = torch.as_tensor(mask_UT, device=device) if min(lengths) < longest else None
         logits_UV = self._logits(torch.as_tensor(ids_UT, device=device), torch.as_tensor(positions_UT, device=device), longest)
@@ -270,7 +269,7 @@ class _Flight:
         line_B = torch.tensor([line_of[row.prompt] for row in self.rows], device=device)
         if len(numbers) < len(self.rows):
             self._keep(line_B)
-        self.position_B1 = torch.tensor([[len(row.tokens)] for row in self.rows], device=device)
+        self.position_B1 = torch.tensor([[len(row.tokens) + virtual.count(adapted)] for row in self.rows], device=device)
         return logits_UV[line_B]
 
     def _next_logits(self, token_B1: torch.Tensor) -> torch.Tensor:
@@ -282,9 +281,12 @@ class _Flight:
     def _logits(self, ids_BT: torch.Tensor, positions_BT: torch.Tensor, width: int) -> torch.Tensor:
         """Return the logits [B, V] after the last of `width` new tokens per row, the cache extended by all of them."""
         self.seen += width
+        inputs: dict[str, Any] = {"input_ids": ids_BT}
+        if not self.made and len(virtual.placeholders(self.model.network)):
+            inputs = virtual.embedded(self.model.network, inputs)
         # Only the last position passes through the output head: the logits of a whole prompt would dwarf everything else.
         output = self.network(
-            input_ids=ids_BT,
+            **inputs,
             attention_mask=None if self.mask_BT is None else self.mask_BT[:, : self.seen],
             position_ids=positions_BT,
             past_key_values=self.cache,

@@ -1,0 +1,61 @@
+"""A frozen base in 4 or 8 bits through bitsandbytes, which has quick kernels for GPUs.
+
+Enters: a Hugging Face network. Leaves: the same model opened again from where it came, quantised while it is read. Optional: where the
+package is missing, an error says how to get it. Not covered by tests on machines without it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from burnish.errors import ModelError
+
+INSTALL = "pip install 'burnish[gpu]'"
+
+
+def reopened(network: Any, *, kind: str, double: bool) -> Any:
+    """Return the network's base quantised by bitsandbytes: "bitsandbytes-nf4" or "bitsandbytes-int8".
+
+    Raises ModelError where the package is missing or the model cannot be read so.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        plain = kind.removeprefix("bitsandbytes-")
+        raise ModelError(
+            f"technique.base = {kind!r} needs the package bitsandbytes, which is not installed. Install it with: {INSTALL} - or set "
+            f"technique.base = {plain!r}, which needs nothing."
+        )
+    from transformers import BitsAndBytesConfig
+
+    weight = next(network.parameters())
+    if kind == "bitsandbytes-nf4":
+        settings = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=double, bnb_4bit_compute_dtype=weight.dtype
+        )
+    else:
+        settings = BitsAndBytesConfig(load_in_8bit=True)
+    try:
+        opened = type(network).from_pretrained(
+            network.config.name_or_path,
+            quantization_config=settings,
+            dtype=weight.dtype,
+            device_map={"": str(weight.device)},
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ModelError(f"technique.base = {kind!r}: bitsandbytes could not open the model. ({text})") from error
+    keep_gradients(opened)
+    opened.quantised = {"kind": kind, "double": double}
+    return opened
+
+
+def keep_gradients(network: Any) -> None:
+    """Keep bitsandbytes from packing its 4-bit layers anew in evaluation, after which they would pass no gradient.
+
+    On a CPU with AVX512-BF16, one forward pass in evaluation mode changes the layers for good; without the flag they stay as they are.
+    """
+    for layer in network.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
