@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from burnish.config_parts import Count, CountOrZero, Share, Table, Text
+from burnish.config_rollout import RolloutConfig
+
 DEFAULT_EPOCHS = 3
 ONE_TASK = "main"
 """What the only task of a run is called."""
@@ -20,11 +23,6 @@ SMALLEST_VOCABULARY = 288
 """32 special tokens and 256 bytes, as `models.fresh_tokenizer` has them."""
 NAME_WITH_SCHEME = r"^[A-Za-z][A-Za-z0-9+.-]+:"
 """`public:banking77`, `hf:owner/name`: a source that is no path. Two characters at least, so that a drive letter is a path."""
-
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def as_model(value: object) -> object:
@@ -64,12 +62,6 @@ def _sources(value: object) -> object:
 def _names(value: object) -> object:
     value = as_names(value)
     return tuple(value) if isinstance(value, list) else value
-
-
-class Table(BaseModel):
-    """What all tables of a run file have: no unknown keys, no silent coercion, no infinities, no change after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, use_attribute_docstrings=True)
 
 
 class Choice(Table):
@@ -233,54 +225,6 @@ class TaskConfig(Table):
     """part of a step's rows, in proportion to the other tasks' shares; set for all tasks or for none (none: by train.temperature)"""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """factor of this task's loss, which is a mean over its own rows"""
-
-
-class RewardConfig(Table):
-    """One part of what an answer is worth in reinforcement learning: a score, or a reward model."""
-
-    score: Text | None = None
-    """name of a score (burnish ls scores), or module:function"""
-    model: Text | None = None
-    """run directory or folder of a reward model, instead of a score"""
-    weight: float = 1.0
-    """factor in the sum of all parts; negative for what is to be avoided"""
-
-
-def as_rewards(value: object) -> object:
-    """Return the list of tables that the name of a score, or a list of names, stands for; anything else unchanged."""
-    if isinstance(value, str | Mapping):
-        value = [value]
-    if isinstance(value, list | tuple):
-        return tuple({"score": item} if isinstance(item, str) else item for item in value)
-    return value
-
-
-Rewards = Annotated[tuple[RewardConfig, ...], BeforeValidator(as_rewards, json_schema_input_type=str | list[str | RewardConfig])]
-
-
-class RolloutConfig(Table):
-    """How a model attempts tasks by itself in reinforcement learning; without meaning for other objectives."""
-
-    reward: Rewards = ()
-    """scores or reward models that judge an answer, added by weight; empty: the first score of the run"""
-    samples: Count = 8
-    """answers to each prompt"""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    """temperature at which they are drawn"""
-    max_tokens: Count | None = None
-    """longest answer in tokens; not set: evaluate.max_tokens"""
-    soft_limit: Count | None = None
-    """tokens from which an answer loses reward for its length, all of it at max_tokens; not set: length costs nothing"""
-    inner: Count = 1
-    """optimizer steps made of one set of answers"""
-    kl: Annotated[float, Field(ge=0)] = 0.0
-    """what a nat of distance from the model before tuning costs in the reward"""
-    kl_target: Annotated[float, Field(gt=0)] | None = None
-    """distance in nats per answer that rollout.kl is adapted to; not set: it stays as it is"""
-    discount: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """what a reward one token later is worth (ppo, reinforce)"""
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.95
-    """lambda of generalised advantage estimation (ppo)"""
 
 
 class SaveConfig(Table):
