@@ -297,7 +297,7 @@ def test_an_adapter_on_an_adapter_is_refused_before_the_first_is_tuned(place: Pa
     """It could not be saved with the adapter below it, and would be another model wherever it is opened."""
     second = first_and_second(tmp_path, place)
     write_run(tmp_path, place / "stub", name="first.toml", output=str(tmp_path / "first"))
-    refused(cli("tune", second), "adapter", "full")
+    refused(cli("tune", second, "technique=dora"), "adapter", "full")
     assert not (tmp_path / "first").exists() and not (tmp_path / "second").exists()
 
 

@@ -30,6 +30,7 @@ VERBS = (
     "generate",
     "chat",
     "rate",
+    "merge",
     "ls",
     "demo",
     "data get",

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from burnish.errors import DataError
 from burnish.scores import SCORES, applicable, reward
-from burnish.types import Answer, Expected, Message, Origin, Span, Task, ToolCall, content
+from burnish.types import Answer, Expected, Message, Origin, Pair, Span, Task, ToolCall, content
 
 NAMES = {
     "exact_match", "token_f1", "accuracy", "macro_f1", "label_parse_rate", "span_f1", "rouge_l", "chrf", "bleu", "perplexity",
-    "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate",
+    "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate", "python_code", "python_clean", "last_number",
+    "preference_accuracy",
 }  # fmt: skip
 
 
@@ -53,16 +54,32 @@ TOOLS = [
     (Expected(tool_calls=calls), json.dumps([{"name": call.name, "arguments": dict(call.arguments)} for call in calls]))
     for calls in (CALLS, (*CALLS, ToolCall("clock", {})), CALLS * 2)
 ]
+CODE = [
+    (Expected(texts=("x = 1",)), "```python\nx = 1\n```"),
+    (Expected(texts=("y",)), "def f(a: int) -> int:\n    return a + 1\n"),
+    (Expected(texts=("z",)), "Here it is:\n\n```py\nprint(sum(range(3)))\n```\nDone."),
+]
+SUMS = [
+    (Expected(texts=(text,)), answer) for text, answer in (("The answer is 12.", "so 12"), ("3.5", "3.50"), ("-1,000", "-1000"))
+]
+PAIRS = [
+    (Expected(texts=("yes",), pair=Pair(prompt=(), chosen=(), rejected=(), origin=Origin("rows.jsonl", line))), "yes")
+    for line in (1, 2, 3)
+]
 GOLD: dict[str, list[tuple[Expected, str]]] = {
     **dict.fromkeys(("exact_match", "token_f1", "rouge_l", "chrf", "bleu", "stop_rate"), FREE),
     **dict.fromkeys(("accuracy", "macro_f1", "label_parse_rate"), LABELS),
     "span_f1": TAGS,
     **dict.fromkeys(("json_valid", "json_field_f1"), RECORDS),
     "tool_call": TOOLS,
+    **dict.fromkeys(("python_code", "python_clean"), CODE),
+    "last_number": SUMS,
+    "preference_accuracy": PAIRS,
     **dict.fromkeys(("perplexity", "bits_per_byte"), FREE),
 }
 UNRELATED = {
-    "stop_rate": task(Expected(texts=("x",)), text="x"),
+    **dict.fromkeys(("stop_rate", "python_code", "python_clean"), task(Expected(texts=("x",)), text="x")),
+    "last_number": task(Expected(texts=("none",))),
     **dict.fromkeys(("perplexity", "bits_per_byte"), task(Expected())),
 }
 
@@ -70,7 +87,7 @@ UNRELATED = {
 def gold(name: str) -> tuple[list[Answer], list[Task]]:
     """Right answers, expected with certainty, and their tasks."""
     pairs = GOLD[name]
-    answers = [Answer(text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9) for _, text in pairs]
+    answers = [Answer(text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9, margin=0.5) for _, text in pairs]
     return answers, [task(expected, line=line) for line, (expected, _) in enumerate(pairs, 1)]
 
 
@@ -93,7 +110,7 @@ def test_gold_answers_get_the_best_value_alone_and_together(name: str) -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_is_usable_as_a_reward_of_which_more_is_better(name: str) -> None:
     score, (answers, tasks) = SCORES[name], gold(name)
-    worse = [Answer("zzz {", stopped=False, nll=30.0, nll_tokens=5, nll_bytes=9) for _ in answers]
+    worse = [Answer("zzz {", stopped=False, nll=30.0, nll_tokens=5, nll_bytes=9, margin=-0.5) for _ in answers]
     best, bad = reward(score, answers, tasks), reward(score, worse, tasks)
     assert all(type(value) is float for value in best + bad)
     assert len(best) == len(tasks)

@@ -383,8 +383,8 @@ def test_learning_prompts_too_leaves_room_for_the_answers_alone(place: Path) -> 
     plans = [
         prepare(api.resolve(place / "run.toml", f"data.learn={learn}", f"output={place}/x")) for learn in ("all", "everything")
     ]
-    learned = [sum(len(sequence.at_N) for parts in plan.sequences for sequence in parts) for plan in plans]
-    tokens = sum(sequence.length - 1 for parts in plans[1].sequences for sequence in parts)
+    learned = [sum(len(sequence.at_N) for sequence in plan.sequences()) for plan in plans]
+    tokens = sum(sequence.length - 1 for sequence in plans[1].sequences())
     assert learned[0] < learned[1] == tokens
     assert plans[0].resolved.config.evaluate.max_tokens == plans[1].resolved.config.evaluate.max_tokens
 

@@ -285,22 +285,11 @@ def test_an_adapter_that_does_not_fit_is_one_message(adapter_folder: Path, tmp_p
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_an_adapter_of_virtual_tokens_is_refused(stub_folder: Path, tmp_path: Path) -> None:
-    """Read-outs would stand in the wrong places, without a word."""
-    from peft import PromptTuningConfig, TaskType, get_peft_model
-
-    network = load_model(str(stub_folder), cpu()).network
-    get_peft_model(network, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3)).save_pretrained(str(tmp_path))
-    edit(tmp_path / "adapter_config.json", base_model_name_or_path=str(stub_folder))
-    with pytest.raises(ModelError, match="virtual tokens"):
-        load_model(str(tmp_path), cpu())
-
-
 def test_a_second_adapter_on_a_first_is_refused(adapter_folder: Path) -> None:
     """Saved with the base's name alone, it would lose the first one without a word (pain 3)."""
     model = load_model(str(adapter_folder), cpu())
     with pytest.raises(ModelError, match=r"is itself an adapter.*second adapter"):
-        adapt(model, TECHNIQUES["lora"], {"rank": 2})
+        adapt(model, TECHNIQUES["dora"], {"rank": 2})
 
 
 def test_full_tuning_of_an_adapter_starts_from_both(adapter_folder: Path, tmp_path: Path) -> None:

@@ -444,15 +444,6 @@ def test_a_diverged_model_is_not_hidden(stub: Model, prompts: list[np.ndarray]) 
         likelihoods(broken, [sequence(prompts[0])])
 
 
-def test_virtual_tokens_are_refused(stub: Model, prompts: list[np.ndarray]) -> None:
-    """Calling the network inside such an adapter would leave its virtual tokens out without a word."""
-    from peft import PromptTuningConfig, get_peft_model
-
-    network = get_peft_model(copy.deepcopy(stub.network), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
-    with pytest.raises(ModelError, match="virtual tokens"):
-        generate(replace(stub, network=network), prompts[:1], Options(max_tokens=2))
-
-
 def test_too_little_memory_halves_the_batch(stub: Model, prompts: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     """peers 17, out of memory late, in evaluation: the same answers from smaller batches, the longest prompts first."""
     module = sys.modules["burnish.sampling.generate"]

@@ -287,7 +287,7 @@ def test_evaluate_refuses_rows_that_the_model_has_seen_before_weights_are_read(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr("burnish.api.load_model", never)
+    monkeypatch.setattr("burnish.api_loaded.load_model", never)
     done = cli("evaluate", "./stub", "--data", "others.jsonl", folder=place)
     refused(done, "2 rows of 8 given rows", r"others\.jsonl:4")
 
@@ -306,10 +306,10 @@ def test_reserved_rows_of_the_package_are_tested_on(place: Path, monkeypatch: py
     save_seen(seen_of(rows[6:12]), place / "reserved.npy")
     monkeypatch.setattr("burnish.assets.reserved", lambda: place / "reserved.npy")
     plan = prepare(api.resolve(write_run(place, str(place / "stub"))))
-    sides = {side: {example.origin.line for example in plan.gathered.examples[side]} for side in SIDES}
+    sides = {side: {example.origin.line for example in plan.first.gathered.examples[side]} for side in SIDES}
     assert set(range(1, 7)) <= sides["train"] and set(range(7, 13)) <= sides["test"]
     monkeypatch.setattr("burnish.assets.reserved", lambda: None)
-    assert prepare(api.resolve(place / "run.toml")).gathered.fingerprint != plan.gathered.fingerprint
+    assert prepare(api.resolve(place / "run.toml")).fingerprint != plan.fingerprint
 
 
 def test_a_tuned_model_knows_what_its_base_has_seen(place: Path) -> None:

@@ -27,6 +27,7 @@ from burnish.gather import Gathered
 from burnish.scores import applicable, resolve
 from burnish.types import Objective, Sequence, Task, Text
 
+WITHOUT_HEADS = ("stop_rate", "label_parse_rate")
 LONGEST_ANSWER = 512
 """The most tokens that an answer gets unless the run says otherwise."""
 
@@ -179,7 +180,9 @@ def fitting_scores(plan: TaskPlan) -> list[str]:
             raise ConfigError(
                 f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(applicable(tasks))}."
             )
-    return given or list(applicable(tasks))
+    # A head always says something that is a label, and always ends.
+    idle = WITHOUT_HEADS if plan.rows.reader is not None else ()
+    return given or [name for name in applicable(tasks) if name not in idle]
 
 
 def task_report(plan: TaskPlan, *, notes: list[str], estimated: dict[str, Any] | None) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def sft_counts(batch: Batch, *, kl: float = 0.0) -> Mapping[str, torch.Tensor]:
     return {"nll": total, "kl": total if kl else total.new_zeros(())}
 
 
-def sft_streams(*, kl: float = 0.0) -> tuple[str, ...]:
-    """Return the streams that `sft` reads: what the base says, only where drifting from it costs something."""
+def sft_streams(*, kl: float = 0.0, **others: object) -> tuple[str, ...]:
+    """Return the streams that `sft` reads: what the base says, only where drifting from it costs something; `others` change nothing."""
     return ("reference",) if kl else ()
 
 
