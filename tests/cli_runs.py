@@ -71,6 +71,7 @@ SETTINGS: Mapping[str, Any] = {
     "train.batch": 4,
     "evaluate.max_tokens": 4,
     "evaluate.baseline": False,
+    "evaluate.forgetting": False,
     "save.every": 4,
     "log.every": 1,
     "log.tensorboard": False,

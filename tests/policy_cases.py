@@ -1,35 +1,38 @@
 """Rows and independent references for reinforcement learning and distillation, written from the papers with torch alone.
 
-`CASES` has an entry per objective and variant: rows with streams, options, and the loss as one number from a plain network. Where the
-core's `forward` cannot give what an objective needs, `plain_forward` stands in for it.
+Rows with streams, the loss of each as one number from a plain network, and the lowest that it can become on these rows: advantages have
+both signs and clips hold ratios back, so a policy's loss falls towards a number of its own and not towards 0. `plain_forward` serves
+`test_rollouts`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from burnish.models import Model
+from burnish.models import Model, add_value_head
 from burnish.models.forward import model_inputs
-from burnish.objectives.distill import DISTILL
-from burnish.objectives.policy import GRPO, PPO, REINFORCE, RLOO
-from burnish.types import Batch, Objective, Outputs, Sequence
+from burnish.types import Batch, Outputs, Sequence
 from loop import eight_sequences
+from stub import load_stub
 
 Units = list[list[Sequence]]
-CANDIDATES = 6
+CANDIDATES, VOCABULARY = 6, 288
 
 
-@dataclasses.dataclass(frozen=True)
-class PolicyCase:
-    objective: Objective
-    units: Callable[[Model], Units]
-    reference: Callable[[Any, list[Sequence]], torch.Tensor]
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+def with_value_head(folder: Path) -> Model:
+    """Return the stub with a value head that has an opinion: one of zeros would send no gradient into the trunk."""
+    model = load_stub(folder)
+    add_value_head(model)
+    with torch.no_grad():
+        for parameter in model.network.value_head.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model
 
 
 def plain_forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
@@ -99,7 +102,7 @@ def taught_units(model: Model) -> Units:
     units = eight_sequences(model)
     for unit in units:
         for place, part in enumerate(unit):
-            full = torch.as_tensor(generator.normal(0, 2.0, (len(part.at_N), 288))).float().log_softmax(-1).topk(CANDIDATES)
+            full = torch.as_tensor(generator.normal(0, 2.0, (len(part.at_N), VOCABULARY))).float().log_softmax(-1).topk(CANDIDATES)
             streams = {"candidates": full.indices.numpy().astype(np.int32), "teacher": full.values.numpy()}
             unit[place] = dataclasses.replace(part, streams=streams)
     return units
@@ -113,11 +116,22 @@ def minimum(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high: floa
     return torch.min(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
 
 
+def averaged(how: str, answers: list[torch.Tensor], parts: list[Sequence], longest: int = 1) -> torch.Tensor:
+    """Mean over all tokens, over answers of the mean over their tokens, or over answers of the sum of their tokens by a constant."""
+    weights = [tensor(part, "weight") for part in parts]
+    products = [weight * answer for weight, answer in zip(weights, answers, strict=True)]
+    if how in ("dapo", "tokens"):
+        return torch.cat(products).sum() / torch.cat(weights).sum()
+    if how == "dr_grpo":
+        return torch.stack([product.sum() for product in products]).sum() / (longest * len(parts))
+    return torch.stack([product.sum() / weight.sum() for product, weight in zip(products, weights, strict=True)]).mean()
+
+
 def grpo_loss(how: str, low: float, high: float, *, beta: float = 0.0, longest: int = 1) -> Any:
     """Equation 3 of the GRPO paper and its variants' own, answer by answer."""
 
     def loss(network: Any, parts: list[Sequence]) -> torch.Tensor:
-        answers, weights = [], []
+        answers = []
         for part in parts:
             w, now = tensor(part, "weight"), logp(network, part)
             if how == "gspo":
@@ -126,15 +140,21 @@ def grpo_loss(how: str, low: float, high: float, *, beta: float = 0.0, longest: 
             else:
                 gain = minimum((now - tensor(part, "sampled")).exp(), tensor(part, "advantage"), low, high)
             apart = tensor(part, "reference") - now
-            answers.append(w * (gain - beta * (apart.exp() - apart - 1)))
-            weights.append(w)
-        if how == "dapo":
-            return -torch.cat(answers).sum() / torch.cat(weights).sum()
-        if how == "dr_grpo":
-            return -sum(answer.sum() for answer in answers) / (longest * len(parts))
-        return -sum(answer.sum() / weight.sum() for answer, weight in zip(answers, weights, strict=True)) / len(parts)
+            answers.append(gain - beta * (apart.exp() - apart - 1))
+        return -averaged(how, answers, parts, longest)
 
     return loss
+
+
+def lowest_policy(how: str, low: float, high: float, *, longest: int = 1) -> Any:
+    """The clipped surrogate with every ratio where the clip lets it gain no more; a penalty of divergence is 0 at best."""
+
+    def least(parts: list[Sequence]) -> float:
+        advantages = [tensor(part, "advantage") for part in parts]
+        gains = [torch.where(advantage > 0, (1 + high) * advantage, (1 - low) * advantage) for advantage in advantages]
+        return -averaged(how, gains, parts, longest).item()
+
+    return least
 
 
 def rloo_loss(network: Any, parts: list[Sequence]) -> torch.Tensor:
@@ -149,22 +169,29 @@ def rloo_loss(network: Any, parts: list[Sequence]) -> torch.Tensor:
 def tokens_loss(network: Any, parts: list[Sequence]) -> torch.Tensor:
     """The clipped surrogate averaged over all tokens (PPO, equation 7)."""
     gains = [minimum((logp(network, p) - tensor(p, "sampled")).exp(), tensor(p, "advantage"), 0.2, 0.2) for p in parts]
-    weight = torch.cat([tensor(part, "weight") for part in parts])
-    return -(weight * torch.cat(gains)).sum() / weight.sum()
+    return -averaged("tokens", gains, parts)
 
 
 def ppo_loss(network: Any, parts: list[Sequence]) -> torch.Tensor:
     """Equation 9 of the PPO paper, with value_weight 0.1, value_clip 0.2 and entropy_weight 0.01."""
-    weight = torch.cat([tensor(part, "weight") for part in parts])
     errors, entropies = [], []
     for part in parts:
-        logits = read(network, part)
-        value, before, goal = logits[:, 5] / 8, tensor(part, "value"), tensor(part, "return")
+        said = network(input_ids=torch.as_tensor(part.tokens_T).long()[None], use_cache=False, output_hidden_states=True)
+        at_N = torch.as_tensor(part.at_N).long()
+        value = network.value_head(said.hidden_states[-1][0, at_N])[:, 0]
+        before, goal = tensor(part, "value"), tensor(part, "return")
         held = torch.minimum(torch.maximum(value, before - 0.2), before + 0.2)
         errors.append(torch.maximum((value - goal).square(), (held - goal).square()))
-        entropies.append(torch.distributions.Categorical(logits=logits).entropy())
-    value, entropy = ((weight * torch.cat(each)).sum() / weight.sum() for each in (errors, entropies))
+        entropies.append(torch.distributions.Categorical(logits=said.logits[0, at_N]).entropy())
+    value, entropy = (averaged("tokens", each, parts) for each in (errors, entropies))
     return tokens_loss(network, parts) + 0.1 * value - 0.01 * entropy
+
+
+def lowest_ppo(parts: list[Sequence]) -> float:
+    """No ratio can gain more, no value come nearer to its return than its clip allows, and all tokens are equally likely."""
+    errors = [((tensor(part, "return") - tensor(part, "value")).abs() - 0.2).clamp(min=0).square() for part in parts]
+    policy = lowest_policy("tokens", 0.2, 0.2)(parts)
+    return policy + 0.1 * averaged("tokens", errors, parts).item() - 0.01 * math.log(VOCABULARY)
 
 
 def distill_loss(direction: str, *, beta: float = 0.5, temperature: float = 1.0, hard: float = 0.0) -> Any:
@@ -191,30 +218,3 @@ def distill_loss(direction: str, *, beta: float = 0.5, temperature: float = 1.0,
         return total / weight
 
     return loss
-
-
-CASES: dict[str, PolicyCase] = {
-    "grpo": PolicyCase(GRPO, sampled_units, grpo_loss("grpo", 0.2, 0.2)),
-    "grpo with kl": PolicyCase(
-        GRPO, sampled_units, grpo_loss("grpo", 0.1, 0.3, beta=0.5), {"clip": 0.1, "clip_high": 0.3, "kl": 0.5}
-    ),
-    "dr_grpo": PolicyCase(
-        GRPO,
-        sampled_units,
-        grpo_loss("dr_grpo", 0.2, 0.2, beta=0.1, longest=16),
-        {"variant": "dr_grpo", "longest_answer": 16, "kl": 0.1},
-    ),
-    "dapo": PolicyCase(GRPO, sampled_units, grpo_loss("dapo", 0.2, 0.28), {"variant": "dapo"}),
-    "gspo": PolicyCase(GRPO, sampled_units, grpo_loss("gspo", 3e-4, 4e-4, beta=0.1), {"variant": "gspo", "kl": 0.1}),
-    "gspo wide": PolicyCase(GRPO, sampled_units, grpo_loss("gspo", 0.1, 0.1), {"variant": "gspo", "clip": 0.1}),
-    "rloo": PolicyCase(RLOO, sampled_units, rloo_loss),
-    "reinforce": PolicyCase(REINFORCE, tokenwise_units, tokens_loss),
-    "ppo": PolicyCase(PPO, tokenwise_units, ppo_loss, {"entropy_weight": 0.01}),
-    "distill": PolicyCase(DISTILL, taught_units, distill_loss("forward")),
-    "distill reverse": PolicyCase(
-        DISTILL, taught_units, distill_loss("reverse", temperature=2.0), {"direction": "reverse", "temperature": 2.0}
-    ),
-    "distill js": PolicyCase(
-        DISTILL, taught_units, distill_loss("js", beta=0.3, hard=0.25), {"direction": "js", "beta": 0.3, "hard": 0.25}
-    ),
-}

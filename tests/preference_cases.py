@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from burnish.data.render_pairs import pair_sequences, rated_sequences
-from burnish.models import Model
+from burnish.data.render_heads import REWARD
+from burnish.data.render_pairs import judged_sequences, pair_sequences, rated_sequences
+from burnish.models import Model, load_model
 from burnish.types import Message, Origin, Pair, Rated, Sequence, content
 from loop import ANSWERS, PLACES, renderer
+from stub import cpu, make_stub
 
 
 def said(role: Any, text: str) -> Message:
@@ -78,6 +81,23 @@ def rated_units(model: Model) -> list[list[Sequence]]:
     """Return the rated answers rendered, with references and a reference point."""
     rendered = [rated_sequences(renderer(model), row) for row in eight_rated()]
     return [[with_made_reference(one, number, divergence=0.75) for one in parts] for number, parts in enumerate(rendered)]
+
+
+def reward_model(folder: Path) -> Model:
+    """Return the stub with a head for one number, the same each time."""
+    place = make_stub(folder / "stub")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return load_model(str(place), cpu(), head=REWARD)
+
+
+def judged_units(model: Model) -> list[list[Sequence]]:
+    """Return five pairs, some with a margin, and three rated answers, as a reward model reads them."""
+    pairs = [
+        judged_sequences(renderer(model), row, group=number + 1, margin=0.25 * (number % 3))
+        for number, row in enumerate(eight_pairs()[:5])
+    ]
+    return [*pairs, *(judged_sequences(renderer(model), row, group=0) for row in eight_rated()[5:])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,3 +215,27 @@ def kto_loss(beta: float, desirable: float, undesirable: float) -> Callable[[Sid
         return undesirable - undesirable * torch.sigmoid(beta * (point - answer.ratio))
 
     return loss
+
+
+def reward_loss(ratings: str, centre: float) -> Callable[[Any, list[Sequence]], torch.Tensor]:
+    """Ouyang et al. 2022, equation 1, with the margin of Llama 2 (equation 2); thumbs as labels, or squared errors of numbers.
+
+    To the mean over pairs of -log sigma(difference - margin) comes `centre` times that of (sum of both scores)^2 (Eisenstein et al. 2023).
+    """
+
+    def reference(network: Any, parts: list[Sequence]) -> torch.Tensor:
+        score = [network(input_ids=torch.as_tensor(part.tokens_T).long()[None]).logits[0, 0] for part in parts]
+        sides = {(part.group, part.role): number for number, part in enumerate(parts) if part.group}
+        losses, sums, alone = [], [], []
+        for group in sorted({group for group, _ in sides}):
+            chosen, rejected = sides[group, "chosen"], sides[group, "rejected"]
+            losses.append(softplus(score[rejected] - score[chosen] + float(parts[chosen].streams["margin"][0])))
+            sums.append((score[chosen] + score[rejected]).square())
+        for number, part in enumerate(parts):
+            if not part.group:
+                rating = float(part.streams["rating"][0])
+                thumbs = softplus(-score[number]) if rating == 1 else softplus(score[number])
+                alone.append(thumbs if ratings == "thumbs" else (score[number] - rating).square())
+        return torch.stack(losses).mean() + torch.stack(alone).mean() + centre * torch.stack(sums).mean()
+
+    return reference

@@ -1,6 +1,6 @@
 """Distillation: the loss against others' and by its properties, and the teacher that fills what it reads.
 
-Split, packed, silent read-outs and the reference from the papers: `test_policy`, with the same rows as other objectives.
+Split, packed, silent read-outs and the references from the papers: `test_every_objective`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from burnish.objectives.distill import DISTILL, distill
 from burnish.train import TaskLoss
 from burnish.types import Batch, Outputs, Sequence
 from loop import cut, eight_sequences, restore, run, snapshot
-from policy_cases import plain_forward, taught_units
+from policy_cases import taught_units
 from stub import load_stub, stub_tokenizer
 from test_policy import made_batch
 
@@ -129,9 +129,8 @@ def test_the_teacher_says_what_its_whole_output_says(
         torch.testing.assert_close(torch.as_tensor(after.streams["teacher"]), expected.values, rtol=1e-4, atol=1e-5)
 
 
-def test_a_student_becomes_its_teacher(model: Model, other: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_becomes_its_teacher(model: Model, other: Model) -> None:
     """The whole way: filled streams through the loop; the divergence falls to a tenth."""
-    monkeypatch.setattr("burnish.train.forward", plain_forward)
     before = snapshot(model)
     model.network.requires_grad_(True)
     filled = teacher.fill(other, model.tokenizer, flat(model), candidates=16)
@@ -170,6 +169,6 @@ def test_what_cannot_teach_is_refused(model: Model, other: Model, tmp_path: Any)
 
 
 def test_rows_of_the_harness_have_a_rest(model: Model) -> None:
-    """The rows that `test_policy` compares on are no special case: the candidates hold part of the probability only."""
+    """The rows that `test_every_objective` compares on are no special case: the candidates hold part of the probability only."""
     covered = [np.exp(part.streams["teacher"]).sum(-1) for unit in taught_units(model) for part in unit]
     assert 0.1 < np.concatenate(covered).mean() < 0.9

@@ -162,9 +162,9 @@ def test_run_files_on_the_pages_are_valid(block: Block, tmp_path: Path, monkeypa
     for name in own_files(block.page):
         (tmp_path / name).write_text(own_files(block.page)[name], encoding="utf-8")
     (tmp_path / "run.toml").write_text(block.text, encoding="utf-8")
-    tomllib.loads(block.text)
+    own_rows = "task" in tomllib.loads(block.text)  # each task names its own
     with added(monkeypatch, block):
-        config.load(Path("run.toml"), registries=registries(), defaults=NEEDED)
+        config.load(Path("run.toml"), registries=registries(), defaults=None if own_rows else NEEDED)
 
 
 def test_a_wrong_run_file_would_be_seen(tmp_path: Path) -> None:

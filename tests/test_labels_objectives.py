@@ -1,10 +1,14 @@
-"""The losses of heads: sums that no cut of a step can change, and the values of the ecosystem's own classes and of plain torch."""
+"""The losses of heads: rows for each, references from the ecosystem's own classes and plain torch, and options held against torch's.
+
+What holds for every objective is tested with these rows in `test_every_objective`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,11 @@ import pytest
 import torch
 
 from burnish.data.dialog import Frame
-from burnish.data.render_heads import HeadRenderer, HeadSpec, spec_for
-from burnish.models import Model, forward, load_model
+from burnish.data.render_heads import HeadRenderer, spec_for
+from burnish.models import Model, load_model
 from burnish.objectives.labels import CLASSIFICATION, NER, QA, REGRESSION
-from burnish.train import TaskLoss
 from burnish.types import Answerable, Example, Labelled, Objective, Origin, Outputs, Sequence, Span, Tagged, content
-from loop import assert_same_gradients, cut, loss_and_gradient, restore, run, snapshot
-from stub import cpu, make_stub
+from stub import cpu, make_stub, stub_tokenizer
 
 PLACES = ("lake", "hill", "old mill", "harbour", "square", "north gate", "bakery", "river")
 
@@ -71,11 +73,11 @@ def asked_rows() -> list[Example]:
     return rows
 
 
-def classified(network: Any, parts: list[Sequence], spec: HeadSpec) -> torch.Tensor:
+def classified(network: Any, parts: list[Sequence]) -> torch.Tensor:
     """The class's own loss on each row alone, weighted by hand: what Hugging Face computes from labels."""
     total, weight = torch.zeros(()), torch.zeros(())
     for part in parts:
-        label = {"several": "classes", "number": "number"}.get(spec.problem)
+        label = next((name for name in ("classes", "number") if name in part.streams), None)
         labels: Any = torch.as_tensor(part.streams[label] if label else part.target_N)
         labels = labels.long() if label is None else labels
         ids = torch.as_tensor(part.tokens_T).long()[None]
@@ -84,13 +86,13 @@ def classified(network: Any, parts: list[Sequence], spec: HeadSpec) -> torch.Ten
     return total / weight
 
 
-def tagged_by_class(network: Any, parts: list[Sequence], spec: HeadSpec) -> torch.Tensor:
+def tagged_by_class(network: Any, parts: list[Sequence]) -> torch.Tensor:
     """The class's own loss (flat), or plain cross-entropy of each layer, over the tokens of each row, weighted by hand."""
     total, weight = torch.zeros(()), torch.zeros(())
     for part in parts:
         ids = torch.as_tensor(part.tokens_T).long()[None]
         at_N = torch.as_tensor(part.at_N).long()
-        if spec.problem == "flat":
+        if "tags" not in part.streams:
             labels_BT = torch.full(ids.shape, -100)
             labels_BT[0, at_N] = torch.as_tensor(part.target_N).long()
             mean = network(input_ids=ids, labels=labels_BT).loss
@@ -102,7 +104,7 @@ def tagged_by_class(network: Any, parts: list[Sequence], spec: HeadSpec) -> torc
     return total / weight
 
 
-def answered(network: Any, parts: list[Sequence], spec: HeadSpec) -> torch.Tensor:
+def answered(network: Any, parts: list[Sequence]) -> torch.Tensor:
     """Negative log of the right start's and end's probability among the places that may be answers (Devlin et al. 2018, 4.2)."""
     total, weight = torch.zeros(()), torch.zeros(())
     for part in parts:
@@ -120,8 +122,25 @@ class Case:
     objective: Objective
     rows: Callable[[], list[Example]]
     kind: Any
-    reference: Callable[[Any, list[Sequence], HeadSpec], torch.Tensor]
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reference: Callable[[Any, list[Sequence]], torch.Tensor]
+
+    def model(self, folder: Path) -> Model:
+        """Return the stub with the head that these rows need, the same each time."""
+        place = make_stub(folder / "stub")
+        spec = spec_for(self.kind, self.rows(), stub_tokenizer())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return load_model(str(place), cpu(), head=spec)
+
+    def units(self, model: Model) -> list[list[Sequence]]:
+        """Return the rows rendered, with weights that differ from row to row."""
+        assert model.spec is not None
+        render = HeadRenderer(model.tokenizer, 512, Frame(), model.spec, encoder=False)
+        units = [render.sequences(row) for row in self.rows()]
+        for number, parts in enumerate(units):
+            for part in parts:
+                part.weight_N[:] *= np.float32(0.5 + 0.25 * (number % 4))
+        return units
 
 
 CASES: dict[str, Case] = {
@@ -132,141 +151,28 @@ CASES: dict[str, Case] = {
     "ner_layers": Case(NER, lambda: tagged_rows(overlapping=True), "token", tagged_by_class),
     "qa": Case(QA, asked_rows, "span", answered),
 }
-every = pytest.mark.parametrize("name", CASES)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_stub(tmp_path_factory.mktemp("labels") / "stub")
-
-
-@dataclasses.dataclass(frozen=True)
-class Ready:
-    model: Model
-    spec: HeadSpec
-    units: list[list[Sequence]]
-    tasks: dict[str, TaskLoss]
-    case: Case
-
-
-@pytest.fixture(scope="module")
-def loaded(folder: Path) -> dict[str, Ready]:
-    made = {}
-    for name, case in CASES.items():
-        tokenizer = load_model(str(folder), cpu()).tokenizer if not made else next(iter(made.values())).model.tokenizer
-        spec = spec_for(case.kind, case.rows(), tokenizer)
-        torch.manual_seed(1)
-        model = load_model(str(folder), cpu(), head=spec)
-        model.network.requires_grad_(True)
-        render = HeadRenderer(model.tokenizer, 512, Frame(), spec, encoder=False)
-        units = [render.sequences(row) for row in case.rows()]
-        for number, parts in enumerate(units):
-            for part in parts:
-                part.weight_N[:] *= np.float32(0.5 + 0.25 * (number % 4))
-        made[name] = Ready(model, spec, units, {"main": TaskLoss(case.objective, case.options)}, case)
-    return made
-
-
-@pytest.fixture
-def ready(name: str, loaded: dict[str, Ready]) -> Iterator[Ready]:
-    before = snapshot(loaded[name].model)
-    yield loaded[name]
-    loaded[name].model.network.zero_grad(set_to_none=True)
-    restore(loaded[name].model, before)
-
-
-@every
-def test_split_equals_whole_and_padded_equals_packed(name: str, ready: Ready) -> None:
-    """In loss, gradient and every metric."""
-    pad = ready.model.pad_id()
-    whole, expected = loss_and_gradient(ready.model, cut(ready.units, 10**9, pad_id=pad), tasks=ready.tasks)
-    for tokens, packing in ((40, False), (90, False), (10**9, True), (90, True)):
-        batches = cut(ready.units, tokens, packing=packing, pad_id=pad)
-        assert len(batches) > 1 or tokens > 90
-        found, gradient = loss_and_gradient(ready.model, batches, tasks=ready.tasks)
-        assert found.losses == pytest.approx(whole.losses, rel=1e-5)
-        assert found.metrics == pytest.approx(whole.metrics, rel=1e-5)
-        assert_same_gradients(gradient, expected)
-
-
-@every
-def test_equals_the_class_or_plain_torch(name: str, ready: Ready) -> None:
-    """In value and in gradient."""
-    step, found = loss_and_gradient(ready.model, cut(ready.units, 90, pad_id=ready.model.pad_id()), tasks=ready.tasks)
-    named = dict(ready.model.network.named_parameters())
-    expected = ready.case.reference(ready.model.network, [part for unit in ready.units for part in unit], ready.spec)
-    gradients = torch.autograd.grad(expected, list(named.values()))
-    assert sum(step.losses.values()) == pytest.approx(expected.item(), rel=1e-5)
-    assert_same_gradients(found, dict(zip(named, gradients, strict=True)))
-
-
-@every
-def test_readouts_of_zero_weight_change_nothing(name: str, ready: Ready) -> None:
-    """Read-outs with targets and streams that say nonsense, at every place, weigh nothing: neither in the loss nor in a metric."""
-
-    def more(part: Sequence) -> Sequence:
-        at_N = np.arange(part.length - 1, dtype=np.int32)
-        extra = {
-            key: np.full((len(at_N), *values.shape[1:]), 7, dtype=values.dtype)
-            if len(values.shape) > 1
-            else np.full(len(at_N), 7.0, np.float32)
-            for key, values in part.streams.items()
-        }
-        return dataclasses.replace(
-            part,
-            at_N=np.concatenate([at_N, part.at_N]),
-            target_N=np.concatenate([np.full(len(at_N), 99), part.target_N]),
-            weight_N=np.concatenate([np.zeros(len(at_N), np.float32), part.weight_N]),
-            streams={key: np.concatenate([extra[key], values]) for key, values in part.streams.items()},
-        )
-
-    pad = ready.model.pad_id()
-    before, expected = loss_and_gradient(ready.model, cut(ready.units, 90, pad_id=pad), tasks=ready.tasks)
-    units = [[more(part) for part in unit] for unit in ready.units]
-    after, found = loss_and_gradient(ready.model, cut(units, 90, pad_id=pad), tasks=ready.tasks)
-    assert after.losses == pytest.approx(before.losses, rel=1e-6)
-    assert after.metrics == pytest.approx(before.metrics, rel=1e-6)
-    assert_same_gradients(found, expected)
-
-
-@every
-def test_the_loss_on_eight_rows_falls_by_half(name: str, ready: Ready) -> None:
-    steps = run(ready.model, cut(ready.units, 128, pad_id=ready.model.pad_id()), steps=30, rate=3e-3, tasks=ready.tasks)
-    assert sum(steps[-1].losses.values()) < 0.5 * sum(steps[0].losses.values())
-    right = {"classification": "accuracy", "several": "accuracy", "ner": "accuracy", "ner_layers": "accuracy", "qa": "exact"}
-    if name in right:
-        assert steps[-1].metrics[right[name]] > steps[0].metrics[right[name]]
-    else:
-        assert steps[-1].metrics["absolute_error"] < steps[0].metrics["absolute_error"]
-
-
-@every
-def test_it_returns_sums_and_says_their_counts_beforehand(name: str, ready: Ready) -> None:
-    objective = ready.case.objective
-    once, twice = (cut(units, 10**9, pad_id=ready.model.pad_id())[0] for units in (ready.units, ready.units * 2))
-    first, second = (objective.function(forward(ready.model, batch, objective.needs), batch) for batch in (once, twice))
-    assert first.terms.keys() == set(objective.terms) and first.metrics.keys() == set(objective.metrics)
-    for term in objective.terms:
-        torch.testing.assert_close(second.terms[term], 2 * first.terms[term], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(objective.counts(twice)[term], 2 * objective.counts(once)[term])
-        assert not objective.counts(once)[term].requires_grad and first.terms[term].shape == ()
-
-
-@pytest.mark.parametrize("name", ["classification"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_label_smoothing_is_that_of_torch(name: str, ready: Ready, smoothing: float) -> None:
-    batch = cut(ready.units, 10**9)[0]
-    scores_NC = torch.randn(len(batch.at_N), 3, generator=torch.Generator().manual_seed(0))
+def test_label_smoothing_is_that_of_torch(smoothing: float) -> None:
+    scores_NC, target_N, weight_N = drawn(3)
+    batch: Any = SimpleNamespace(target_N=target_N, weight_N=weight_N, streams={})
     loss = CLASSIFICATION.function(Outputs(scores_NC=scores_NC), batch, label_smoothing=smoothing)
-    expected = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)(scores_NC, batch.target_N) * batch.weight_N
+    expected = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)(scores_NC, target_N) * weight_N
     torch.testing.assert_close(loss.terms["nll"], expected.sum())
 
 
-@pytest.mark.parametrize("name", ["regression"])
 @pytest.mark.parametrize("huber", [0.3, 1.0])
-def test_huber_is_that_of_torch(name: str, ready: Ready, huber: float) -> None:
-    batch = cut(ready.units, 10**9)[0]
-    scores_NC = 2 * torch.randn(len(batch.at_N), 1, generator=torch.Generator().manual_seed(0))
+def test_huber_is_that_of_torch(huber: float) -> None:
+    scores_NC, target_N, weight_N = drawn(1)
+    number_N = target_N - 1.0
+    batch: Any = SimpleNamespace(weight_N=weight_N, streams={"number": number_N})
     loss = REGRESSION.function(Outputs(scores_NC=scores_NC), batch, huber=huber)
-    expected = torch.nn.HuberLoss(reduction="none", delta=huber)(scores_NC[:, 0], batch.streams["number"]) * batch.weight_N
+    expected = torch.nn.HuberLoss(reduction="none", delta=huber)(scores_NC[:, 0], number_N) * weight_N
     torch.testing.assert_close(loss.terms["error"], expected.sum())
+
+
+def drawn(classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return scores of twelve rows, on both sides of a Huber loss's bend, with targets among three and unequal weights."""
+    scores_NC = 2 * torch.randn(12, classes, generator=torch.Generator().manual_seed(0))
+    return scores_NC, torch.arange(12) % 3, 0.5 + 0.25 * (torch.arange(12) % 4)

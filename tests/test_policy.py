@@ -1,14 +1,12 @@
-"""Reinforcement learning and distillation keep the contract of objectives, and equal references written from their papers.
+"""Reinforcement learning by its properties on made-up numbers, and against TRL's trainers.
 
-`tests/policy_cases.py` holds the rows and references; they serve `test_every_objective` too.
+Split, packed, silent read-outs and the references from the papers: `test_every_objective`, with the rows of `policy_cases`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections import defaultdict
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,102 +15,8 @@ import pytest
 import torch
 
 from burnish.errors import ConfigError
-from burnish.models import Model
-from burnish.objectives.distill import DISTILL
-from burnish.objectives.policy import GRPO, PPO, REINFORCE, RLOO
-from burnish.train import TaskLoss
-from burnish.types import Batch, Layout, Objective, Origin, Outputs, Sequence
-from loop import assert_same_gradients, cut, loss_and_gradient, restore, snapshot
-from policy_cases import CASES, plain_forward
-from stub import load_stub
-
-every_case = pytest.mark.parametrize("name", CASES)
-ALL = {"grpo": GRPO, "rloo": RLOO, "reinforce": REINFORCE, "ppo": PPO, "distill": DISTILL}
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return load_stub(tmp_path_factory.mktemp("policy"))
-
-
-@pytest.fixture
-def model(loaded: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
-    monkeypatch.setattr("burnish.train.forward", plain_forward)
-    before = snapshot(loaded)
-    loaded.network.requires_grad_(True)
-    yield loaded
-    loaded.network.zero_grad(set_to_none=True)
-    restore(loaded, before)
-
-
-def task(name: str) -> dict[str, TaskLoss]:
-    return {"main": TaskLoss(CASES[name].objective, CASES[name].options)}
-
-
-@every_case
-def test_equals_its_independent_reference_in_value_and_gradient(name: str, model: Model) -> None:
-    units = CASES[name].units(model)
-    step, found = loss_and_gradient(model, cut(units, 90), tasks=task(name))
-    named = dict(model.network.named_parameters())
-    expected = CASES[name].reference(model.network, [part for unit in units for part in unit])
-    gradients = torch.autograd.grad(expected, list(named.values()))
-    assert sum(step.losses.values()) == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
-    assert max(part.abs().max() for part in gradients) > 1e-4, "a reference without a gradient would prove nothing"
-    assert_same_gradients(found, dict(zip(named, gradients, strict=True)))
-
-
-@every_case
-def test_layout_order_and_cuts_change_nothing(name: str, model: Model) -> None:
-    """Split = whole, padded = packed, backwards = forwards: in losses, metrics and gradient."""
-    units = CASES[name].units(model)
-    whole, expected = loss_and_gradient(model, cut(units, 10**9), tasks=task(name))
-    for other in (cut(units, 32), cut(units, 10**9, packing=True), cut([unit[::-1] for unit in units[::-1]], 90)):
-        step, found = loss_and_gradient(model, other, tasks=task(name))
-        assert step.losses == pytest.approx(whole.losses, rel=1e-4, abs=1e-6)
-        assert step.metrics == pytest.approx(whole.metrics, rel=1e-4, abs=1e-6)
-        assert_same_gradients(found, expected)
-
-
-def with_silent_readouts(part: Sequence) -> Sequence:
-    """Add read-outs of weight 0 whose streams are no numbers at all."""
-    free = np.setdiff1d(np.arange(part.length - 1), part.at_N).astype(np.int32)
-    order = np.argsort(np.concatenate([part.at_N, free]), kind="stable")
-
-    def widened(values: Any, filler: float) -> Any:
-        return np.concatenate([values, np.full((len(free), *values.shape[1:]), filler, dtype=values.dtype)])[order]
-
-    streams = {name: widened(values, 7 if values.dtype.kind == "i" else np.nan) for name, values in part.streams.items()}
-    return dataclasses.replace(
-        part,
-        at_N=widened(part.at_N, 0) if not len(free) else np.concatenate([part.at_N, free])[order],
-        target_N=widened(part.target_N, 3),
-        weight_N=widened(part.weight_N, 0.0),
-        streams=streams,
-    )
-
-
-@every_case
-def test_readouts_of_zero_weight_change_nothing(name: str, model: Model) -> None:
-    units = CASES[name].units(model)
-    before, expected = loss_and_gradient(model, cut(units, 90), tasks=task(name))
-    louder = [[with_silent_readouts(part) for part in unit] for unit in units]
-    assert sum(len(part.at_N) for unit in louder for part in unit) > sum(len(part.at_N) for unit in units for part in unit)
-    after, found = loss_and_gradient(model, cut(louder, 90), tasks=task(name))
-    assert after.losses == pytest.approx(before.losses, rel=1e-5, abs=1e-6)
-    assert after.metrics == pytest.approx(before.metrics, rel=1e-5, abs=1e-6)
-    assert_same_gradients(found, expected)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_it_declares_what_it_is(name: str) -> None:
-    objective: Objective = ALL[name]
-    assert "Source:" in (inspect.getdoc(objective.function) or "")
-    options = list(inspect.signature(objective.function).parameters.values())[2:]
-    assert all(option.kind is option.KEYWORD_ONLY and option.default is not option.empty for option in options)
-    assert options == list(inspect.signature(objective.counts).parameters.values())[1:]
-
-
-# ------------------------------------------------------------------------------------------- pure functions on made-up numbers
+from burnish.objectives.policy import GRPO, REINFORCE, RLOO
+from burnish.types import Batch, Layout, Objective, Origin, Outputs
 
 
 def made_batch(lengths: list[int], seed: int = 0, **streams: torch.Tensor) -> tuple[Batch, torch.Tensor]:

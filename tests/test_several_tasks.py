@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "technique": "full",
     "data": {"dev_share": 0.2, "test_share": 0.2, "near_duplicates": False},
     "train": {"steps": 6, "batch": 4, "learning_rate": 1e-3, "schedule": "constant"},
-    "evaluate": {"max_tokens": 4, "baseline": False, "every": 3},
+    "evaluate": {"max_tokens": 4, "baseline": False, "forgetting": False, "every": 3},
     "save": {"every": 3},
     "log": {"every": 1, "tensorboard": False},
 }

@@ -119,7 +119,8 @@ def qa(outputs: Outputs, batch: Batch) -> Loss:
 
 def qa_counts(batch: Batch) -> Mapping[str, torch.Tensor]:
     """Return the denominator of `qa`: the weights of the right places, so that a window of weight 1 counts 1."""
-    return {"nll": ((batch.streams["start"] + batch.streams["end"]) * batch.weight_N).sum() / 2}
+    right_N = _kept(batch.streams["start"], batch) + _kept(batch.streams["end"], batch)
+    return {"nll": (right_N * batch.weight_N[batch.weight_N != 0]).sum() / 2}
 
 
 def _kept(values: torch.Tensor | None, batch: Batch) -> torch.Tensor:
