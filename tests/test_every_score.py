@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from burnish.types import Answer, Expected, Message, Origin, Pair, Span, Task, T
 NAMES = {
     "exact_match", "token_f1", "accuracy", "macro_f1", "label_parse_rate", "span_f1", "rouge_l", "chrf", "bleu", "perplexity",
     "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate", "python_code", "python_clean", "last_number",
-    "preference_accuracy",
+    "preference_accuracy", "absolute_error",
 }  # fmt: skip
 
 
@@ -74,6 +75,9 @@ GOLD: dict[str, list[tuple[Expected, str]]] = {
     "tool_call": TOOLS,
     **dict.fromkeys(("python_code", "python_clean"), CODE),
     "last_number": SUMS,
+    "absolute_error": [
+        (replace(expected, number=float(number)), answer) for (expected, answer), number in zip(SUMS, (12, 3.5, -1000), strict=True)
+    ],
     "preference_accuracy": PAIRS,
     **dict.fromkeys(("perplexity", "bits_per_byte"), FREE),
 }

@@ -22,6 +22,7 @@ from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import asking_of, measured, preferred, together
+from burnish.finish_heads import head_on_frozen_base, with_threshold
 from burnish.gather import read_rows
 from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries, seen_by
@@ -75,7 +76,12 @@ def evaluate(
     loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
     if plan is not None:
         parts = {
-            name: _Part(tasks, part.asker, resolve_scores(_fitting(scores or part.config.score, tasks)), part)
+            name: _Part(
+                tasks,
+                loaded.renderer if part.rows.reader is not None else part.asker,
+                resolve_scores(_fitting(scores or part.config.score, tasks)),
+                part,
+            )
             for name, part in plan.parts.items()
             if task in (None, name) and (tasks := part.tasks("test")[:limit])
         }
@@ -88,7 +94,7 @@ def evaluate(
     say(f"Measuring {model} on {sum(len(part.tasks) for part in parts.values())} rows")
     tuned = _answers(loaded.model, parts, asking)
     base = None
-    if (beside := _base(loaded, folder, is_run)) is not None:
+    if (beside := _base(loaded, folder, is_run, plan)) is not None:
         say("Measuring its base on the same rows")
         base = beside(parts, asking)
     measures = {}
@@ -138,8 +144,21 @@ def _own_scores(folder: Path, task: str | None) -> Sequence[str]:
     return run.of_task(task or run.task_names[0]).score
 
 
-def _base(loaded: Loaded, folder: Path, is_run: bool) -> Callable[[Mapping[str, _Part], Asking], dict[str, list[Answer]]] | None:
-    """Return what answers as the base of a tuned model, None where it has none that is known."""
+def _base(
+    loaded: Loaded, folder: Path, is_run: bool, plan: Plan | None
+) -> Callable[[Mapping[str, _Part], Asking], dict[str, list[Answer]]] | None:
+    """Return what answers as the base of a tuned model, None where it has none that is known.
+
+    A head's base is the same head on the untouched network, which is trained again, from the run's own rows.
+    """
+    if loaded.model.spec is not None:
+        if plan is None:
+            return None
+        before = head_on_frozen_base(plan, loaded.model.target)
+        settled = with_threshold(plan, before)
+        return lambda parts, asking: _answers(
+            before, {name: replace(part, renderer=settled.parts[name].asker) for name, part in parts.items()}, asking
+        )
     if loaded.model.found.adapter is not None:
 
         def without_adapter(parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:

@@ -295,6 +295,8 @@ class RunConfig(Table):
     """which parameters may move"""
     task: dict[str, TaskConfig] = Field(default_factory=dict)
     """several tasks by name instead of one: each a table with data, objective, score, share and weight"""
+    teacher: Text | None = None
+    """model that the objective distill imitates: a hub id, a folder, a run directory or a bundled model, with the same tokenizer"""
     rollout: RolloutConfig = RolloutConfig()
     """how a model attempts tasks in reinforcement learning"""
     train: TrainConfig = TrainConfig()

@@ -25,9 +25,19 @@ from burnish.types import Answer, Score, Task
 
 
 def conclude(
-    plan: Plan, run: runs.Run, model: Model, *, progress: Mapping[str, Any], asking: Asking, say: Callable[[str], None]
+    plan: Plan,
+    run: runs.Run,
+    model: Model,
+    *,
+    progress: Mapping[str, Any],
+    asking: Asking,
+    say: Callable[[str], None],
+    before: Mapping[str, Sequence[Answer]] | None = None,
 ) -> dict[str, Any]:
-    """Save the model, measure it on the test rows beside its base, write the report, and return what report.json holds."""
+    """Save the model, measure it on the test rows beside its base, write the report, and return what report.json holds.
+
+    `before` holds what the policy preferred before step 0, by task, where an objective compares with that.
+    """
     plan = with_threshold(plan, model)
     atomic.write_directory(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
@@ -49,7 +59,9 @@ def conclude(
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
     tuned = _answers(plan, model, held_out, asking)
     base = base_answers(plan, model, held_out, asking)
-    arms = {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], base[name])} for name in held_out}
+    # What a preference objective compares with is the policy before step 0, which prompt methods do not begin at the base.
+    first = {**base, **(before or {})}
+    arms = {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])} for name in held_out}
     measures = {}
     for name, tasks in held_out.items():
         part = plan.parts[name]
@@ -120,7 +132,7 @@ def _forgotten(plan: Plan, model: Model, asking: Asking, say: Callable[[str], No
     settings = plan.resolved.config
     if not settings.evaluate.forgetting:
         return {}
-    if any(part.objective.head is not None for part in plan.parts.values()):
+    if plan.head is not None:
         return {"forgetting": not_applicable(HEAD)}
     say("Measuring what was forgotten: general questions to the base and to the tuned model")
     asked, renderer = general_probe(seen_by(plan.found)), plan.first.renderer

@@ -25,9 +25,9 @@ from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
 from burnish.gather import Gathered
 from burnish.scores import applicable, resolve
-from burnish.types import Objective, Sequence, Task, Text
+from burnish.types import Objective, Rated, Sequence, Task, Text
 
-WITHOUT_HEADS = ("stop_rate", "label_parse_rate")
+WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
 LONGEST_ANSWER = 512
 """The most tokens that an answer gets unless the run says otherwise."""
 
@@ -62,9 +62,22 @@ class TaskPlan:
         return stream in self.objective.reads_streams(self.config.objective.options)
 
     def tasks(self, side: str) -> list[Task]:
-        """Return the rows of a side as tasks to attempt, each with the group that its interval is drawn over."""
+        """Return the rows of a side as tasks to attempt, each with the group that its interval is drawn over.
+
+        None of them where nothing could be compared: an encoder's restored tokens, and ratings of a reward model.
+        """
+        if side != "train" and not self.compares:
+            return []
         rows = zip(self.gathered.examples[side], self.gathered.groups[side], strict=True)
         return [replace(as_task(example, self.gathered.frame), group=group) for example, group in rows]
+
+    @property
+    def compares(self) -> bool:
+        """Whether held-out rows can be scored: what a model that restores masked tokens says is no answer, nor is a rating."""
+        examples = self.gathered.examples["train"]
+        return self.objective.renders != "masked" and not (
+            self.objective.renders == "judged" and any(isinstance(example, Rated) for example in examples)
+        )
 
     def measured_on(self) -> list[Task]:
         """Return the rows that scores are chosen for: those held out, or the training rows where none are."""
@@ -181,7 +194,7 @@ def fitting_scores(plan: TaskPlan) -> list[str]:
                 f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(applicable(tasks))}."
             )
     # A head always says something that is a label, and always ends.
-    idle = WITHOUT_HEADS if plan.rows.reader is not None else ()
+    idle = WITHOUT_HEADS if plan.rows.head is not None else ()
     return given or [name for name in applicable(tasks) if name not in idle]
 
 

@@ -19,7 +19,7 @@ from burnish import config, locks, runs, tune_saving
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks
 from burnish.errors import BurnishError, Stopped, UsageError
-from burnish.evaluate import Asking, Measure, answer, joint
+from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
 from burnish.finish import asking_of, conclude, preferred
 from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
@@ -300,17 +300,17 @@ def _dev_answers(running: Running, measure: Measure) -> Sequence[Answer]:
     part = running.plan.parts[measure.task]
     asking = asking_of(part, _asking(running))
     given = answer(running.model, measure.renderer, measure.tasks, {measure.name: measure.score}, asking)
-    return preferred(part, given, running.before[measure.task]) if measure.task in running.before else given
+    return preferred(part, given, running.before["dev"].get(measure.task, given))
 
 
-def _before(running: Running) -> dict[str, list[Answer]]:
-    """Return what the model prefers on dev rows before it is tuned, where an objective compares with that."""
-    found = {}
-    for measure in _measures(running) if running.ranks.rank == 0 else []:
-        part = running.plan.parts[measure.task]
-        if measure.score.needs == "preference" and part.objective.preference == "ratio":
-            asking = asking_of(part, _asking(running))
-            found[measure.task] = answer(running.model, measure.renderer, measure.tasks, {measure.name: measure.score}, asking)
+def _before(running: Running) -> dict[str, dict[str, list[Answer]]]:
+    """Return what the model prefers before it is tuned, on dev and test rows of the tasks whose objective compares with that."""
+    found: dict[str, dict[str, list[Answer]]] = {"dev": {}, "test": {}}
+    for name, part in running.plan.parts.items() if running.ranks.rank == 0 else ():
+        scores = {one: score for one, score in resolve_scores(part.config.score).items() if score.needs == "preference"}
+        if scores and part.reads("reference"):
+            for side, tasks in (("dev", running.dev[name]), ("test", part.tasks("test"))):
+                found[side][name] = answer(running.model, part.asker, tasks, scores, asking_of(part, _asking(running)))
     return found
 
 
@@ -364,6 +364,7 @@ def _finish(running: Running) -> None:
         running.plan,
         running.run,
         running.model,
+        before=running.before["test"],
         progress=asdict(progress),
         asking=_asking(running),
         say=running.watch.say,

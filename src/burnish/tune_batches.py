@@ -13,9 +13,10 @@ from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.data.render_masked import masking
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
-from burnish.models import Model
+from burnish.models import Model, load_model
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.teacher import fill as fill_teacher
 from burnish.tune_rollouts import make_rollouts
 from burnish.types import Batch, Rated
 
@@ -45,6 +46,8 @@ def make_batches(running: Running, *, between: Callable[[], None]) -> Source:
 def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
     """Return the batches of one task, its streams filled."""
     units = _with_reference(running, part, part.sequences, "reference") if part.reads("reference") else part.sequences
+    if part.reads("teacher"):
+        units = _taught(running, part, units)
     fixed = _fixed(running, part, units)
     if not part.reads("divergence"):
         return fixed
@@ -52,6 +55,22 @@ def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
     others = unrelated(part.renderer, examples, seed=part.config.seed)
     kept = [others[row] for row in part.kept]
     return WithDivergence(fixed, running.model, _with_reference(running, part, kept, "unrelated"), running.ranks)
+
+
+CANDIDATES = 32
+"""Tokens of the teacher that are kept at each place; what is left of its probability is one bucket more."""
+
+
+def _taught(running: Running, part: TaskPlan, units: Units) -> Units:
+    """Return the units with what the run's teacher finds likely, read once; the teacher is let go afterwards."""
+    name = part.config.teacher
+    if name is None:
+        raise ConfigError("objective distill imitates a teacher: name it with teacher = MODEL.")
+    running.watch.say(f"Reading what the teacher {name} says")
+    teacher = load_model(name, running.model.target)
+    flat = [sequence for unit in units for sequence in unit]
+    filled = iter(fill_teacher(teacher, running.model.tokenizer, flat, candidates=CANDIDATES, tokens=part.config.train.tokens))
+    return [[next(filled) for _ in unit] for unit in units]
 
 
 def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:

@@ -6,23 +6,27 @@ checkpoints. What judges answers is made here from the run file: scores by name,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from burnish.data.dialog import Frame
+from burnish.data.render import Renderer
+from burnish.data.render_pairs import judged_sequences, within_pairs
 from burnish.errors import ConfigError
 from burnish.evaluate import resolve_scores
-from burnish.models import Model, forward
+from burnish.models import Model, forward, load_model
 from burnish.prepare_task import TaskPlan
+from burnish.reading import head_scores
 from burnish.rewards import LengthGuard, Part
 from burnish.rollouts import Rollouts
 from burnish.rollouts_plan import ADVANTAGES, Plan
 from burnish.rollouts_watch import warnings
 from burnish.scores import SCORES
-from burnish.types import Batch
+from burnish.types import Answer, Batch, Message, Rated, Task, content
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +61,7 @@ def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], Non
         model=running.model,
         renderer=part.renderer,
         tasks=part.tasks("train"),
-        parts=_parts(part),
+        parts=_parts(part, running),
         plan=plan,
         guard=None if chosen.soft_limit is None else LengthGuard(soft=chosen.soft_limit, limit=longest),
         reference=_reference(running) if needs_reference else None,
@@ -67,18 +71,21 @@ def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], Non
     )
 
 
-def _parts(part: TaskPlan) -> list[Part]:
+def _parts(part: TaskPlan, running: Running) -> list[Part]:
     """Return what judges the answers: what the run names, or its first score."""
     chosen = part.config.rollout.reward
     if not chosen:
-        name = part.config.score[0]
-        return [Part(name=name, judge=resolve_scores([name])[name])]
+        usable = [name for name, score in resolve_scores(part.config.score).items() if score.needs == "text"]
+        if not usable:
+            raise ConfigError(f"score: none of {', '.join(part.config.score)} is one of an answer's text, so none can be a reward.")
+        return [Part(name=usable[0], judge=resolve_scores(usable[:1])[usable[0]])]
     found = []
     for reward in chosen:
         if (reward.score is None) == (reward.model is None):
             raise ConfigError("rollout.reward: each part is either a score or a model; give one of the two.")
         if reward.model is not None:
-            raise ConfigError(f"rollout.reward: model = {reward.model!r}: reward models are not read yet; name scores.")
+            found.append(Part(name=reward.model, judge=reward_model(reward.model, running), weight=reward.weight))
+            continue
         assert reward.score is not None
         judge = resolve_scores([reward.score])[reward.score]
         if judge.needs != "text":
@@ -86,6 +93,27 @@ def _parts(part: TaskPlan) -> list[Part]:
             raise ConfigError(f"rollout.reward: {reward.score!r} is no score of an answer's text. Suitable: {fitting}.")
         found.append(Part(name=reward.score, judge=judge, weight=reward.weight))
     return found
+
+
+def reward_model(name: str, running: Running) -> Callable[..., np.ndarray]:
+    """Return what judges answers by a reward model: a number each, more being better. Raises ConfigError for another kind of model."""
+    model = load_model(name, running.model.target)
+    if model.spec is None or model.spec.problem != "reward":
+        raise ConfigError(f'rollout.reward: model = {name!r} is no reward model. Tune one first: objective = "reward".')
+    settings = model.found.settings
+    limit = int(settings.get("max_length") or model.max_length)
+    renderer = Renderer(model.tokenizer, limit, model.end_ids(), Frame(settings.get("system"), settings.get("prompt")))
+
+    def judge(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
+        rows = [
+            Rated(messages=(*task.messages, Message(role="assistant", content=content(one.text))), rating=0.0, origin=task.origin)
+            for one, task in zip(answers, tasks, strict=True)
+        ]
+        read = [within_pairs(judged_sequences(renderer, row, group=1), limit, policy="cut") for row in rows]
+        scores = head_scores(model, [one for part in read for one in part], tokens=running.plan.resolved.config.train.tokens)
+        return np.asarray([float(score_NC[0, 0]) for score_NC in scores])
+
+    return judge
 
 
 # ---------------------------------------------------------------------------------------------------------- the model before step 0

@@ -61,8 +61,8 @@ class Running:
     watch: Watch
     dev: dict[str, list[Task]]
     progress: Progress
-    before: dict[str, list[Answer]] = field(default_factory=dict)
-    """What the untuned model prefers on dev rows, for tasks whose objective compares with it."""
+    before: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
+    """What the untuned model prefers on dev and test rows, for tasks whose objective compares with it."""
     batches: Callable[[int], list[Batch]] = lambda step: []
     events: runs.EventWriter | None = None
     saved: int = -1

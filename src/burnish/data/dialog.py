@@ -96,7 +96,9 @@ def as_task(example: Example, frame: Frame) -> Task:
         task = _dialog_task(Dialog(messages=(*example.prompt, *example.chosen), origin=example.origin, group=example.group), frame)
         return replace(task, expected=replace(task.expected, pair=example))
     if isinstance(example, Rated):
-        return _dialog_task(Dialog(messages=example.messages, origin=example.origin, group=example.group), frame)
+        task = _dialog_task(Dialog(messages=example.messages, origin=example.origin, group=example.group), frame)
+        # An answer that was found bad is nothing to come close to.
+        return task if example.rating > 0 else replace(task, expected=Expected())
     question, expected = _question(example, frame)
     messages = _with_system((Message(role="user", content=content(question)),), frame)
     return Task(messages=messages, expected=expected, origin=example.origin, group=example.group)

@@ -38,6 +38,9 @@ SCORES: dict[str, Score] = {
     "python_code": Score(statistics=code.python_code, combine=mean, applies=is_generated),
     "python_clean": Score(statistics=code.python_clean, combine=mean, applies=is_generated),
     "last_number": Score(statistics=numbers.last_number, combine=mean, applies=numbers.has_number),
+    "absolute_error": Score(
+        statistics=numbers.absolute_error, combine=mean, higher_is_better=False, best=0.0, applies=numbers.is_number
+    ),
     "preference_accuracy": Score(
         statistics=preference.preference_accuracy, combine=mean, needs="preference", applies=preference.is_pair
     ),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from burnish.scores.labels import has_labels
+from burnish.scores.numbers import is_number
 from burnish.scores.parts import has_texts, is_generated
 from burnish.scores.preference import is_pair
 from burnish.scores.spans import has_spans
@@ -18,6 +19,7 @@ from burnish.types import Task
 
 SUITABLE: dict[str, tuple[str, ...]] = {
     "pairs": ("preference_accuracy", "rouge_l"),
+    "numbers": ("absolute_error", "last_number"),
     "labels": ("accuracy", "macro_f1", "label_parse_rate"),
     "spans": ("span_f1",),
     "tools": ("tool_call",),
@@ -54,6 +56,7 @@ def _kind(task: Task) -> str:
     """Return what a task holds to compare with; the most specific kind where it holds several."""
     tests = {
         "pairs": is_pair,
+        "numbers": is_number,
         "labels": has_labels,
         "spans": has_spans,
         "tools": has_tool_calls,

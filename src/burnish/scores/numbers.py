@@ -38,6 +38,27 @@ def last_number(answers: Sequence[Answer], tasks: Sequence[Task], *, tolerance: 
     return means(right(answer, task) for answer, task in zip(answers, tasks, strict=True))
 
 
+def absolute_error(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
+    """Mean distance between the number that an answer ends in and the expected one; less is better.
+
+    Statistics [rows, 2]. An answer without a number counts as one that is wrong by twice what is expected, and by 1 at least.
+    """
+
+    def distance(answer: Answer, task: Task) -> float | None:
+        expected = task.expected.number
+        if expected is None or not np.isfinite(expected):
+            return None
+        given = _last(text_of(answer))
+        return max(2 * abs(expected), 1.0) if given is None else abs(float(given) - expected)
+
+    return means(distance(answer, task) for answer, task in zip(answers, tasks, strict=True))
+
+
+def is_number(task: Task) -> bool:
+    """Whether a task's row holds a number, not only a text that ends in one."""
+    return task.expected.number is not None
+
+
 def has_number(task: Task) -> bool:
     """Whether a task expects a number, by itself or at the end of its canonical text."""
     return expected_number(task) is not None
