@@ -70,15 +70,22 @@ def no_network() -> Iterator[None]:
     patch.undo()
 
 
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what a person's shell may set, and put torch back to one thread, exact products and a known default dtype."""
-    for name in list(os.environ):
-        personal = name.startswith("BURNISH_") and name not in KEPT
-        if personal or name in {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WORLD_SIZE", "RANK", "LOCAL_RANK"}:
-            monkeypatch.delenv(name)
+def exact_torch() -> None:
+    """Put torch back to one thread, exact products and a known default dtype."""
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take away what a person's shell may set, and put torch back to one thread, exact products and a known default dtype."""
+    for name in list(os.environ):
+        personal = name.startswith("BURNISH_") and name not in KEPT
+        if personal or name in {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WORLD_SIZE", "RANK", "LOCAL_RANK"}:
+            monkeypatch.delenv(name)
+    exact_torch()
+    yield
+    exact_torch()  # what a module shares is made before the first of its tests comes here

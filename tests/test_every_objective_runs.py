@@ -1,0 +1,226 @@
+"""Every registered objective through the command line: a run file, rows of its kind, a finished run with its report; stopped = never stopped.
+
+What an objective computes is proved in test_every_objective; here it is proved that a user reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish import api
+from burnish.objectives import OBJECTIVES
+from burnish.tune import Watch
+from cli_runs import COLOURS, PLACES, cli, refused, write_labelled, write_rows
+from stub import make_stub
+from test_encoders import make_encoder
+
+Rows = Callable[[int], dict[str, Any]]
+
+
+def pair(number: int) -> dict[str, Any]:
+    place, colour = PLACES[number % len(PLACES)], COLOURS[number % len(COLOURS)]
+    return {"prompt": f"colour {number} of the {place}?", "chosen": f"{colour} {number}", "rejected": f"no idea {number}"}
+
+
+def thumb(number: int) -> dict[str, Any]:
+    good = number % 2 == 0
+    return {"prompt": f"is it {number}?", "completion": f"yes {number}" if good else "who knows", "label": good}
+
+
+def number_row(number: int) -> dict[str, Any]:
+    return {"text": f"{number} stars, {'good' if number % 2 else 'bad'}", "number": float(number % 5)}
+
+
+def tagged(number: int) -> dict[str, Any]:
+    place = PLACES[number % len(PLACES)]
+    text = f"visit {number} to the {place} today"
+    start = text.index(place)
+    return {"text": text, "spans": [{"start": start, "end": start + len(place), "label": "place"}]}
+
+
+def asked(number: int) -> dict[str, Any]:
+    colour = COLOURS[number % len(COLOURS)]
+    context = f"Row {number}. The boat is {colour}. It lies there."
+    answers = {"text": [colour], "answer_start": [context.index(colour)]} if number % 4 else {"text": [], "answer_start": []}
+    return {"question": f"colour {number}?", "context": context, "answers": answers}
+
+
+def text(number: int) -> dict[str, Any]:
+    return {"text": f"The {PLACES[number % len(PLACES)]} number {number} is {COLOURS[number % len(COLOURS)]}. " * 3}
+
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "pairs": ("dpo", "ipo", "simpo", "orpo", "cpo", "apo", "reward"),
+    "thumbs": ("kto",),
+    "labelled": ("classification",),
+    "numbers": ("regression",),
+    "tagged": ("ner",),
+    "asked": ("qa",),
+    "texts": ("mlm",),
+    "dialogs": ("sft", "grpo", "rloo", "reinforce", "ppo", "distill"),
+}
+KIND = {objective: kind for kind, names in KINDS.items() for objective in names}
+MADE: dict[str, Rows] = {
+    "pairs": pair,
+    "thumbs": thumb,
+    "numbers": number_row,
+    "tagged": tagged,
+    "asked": asked,
+    "texts": text,
+}
+SCORE = {
+    "pairs": "preference_accuracy",
+    "labelled": "accuracy",
+    "numbers": "absolute_error",
+    "tagged": "span_f1",
+    "asked": "exact_match",
+    "dialogs": "exact_match",
+}
+"""The score that a run of these rows is to choose for itself."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("objectives")
+    make_stub(folder / "stub")
+    make_encoder(folder / "encoder")
+    write_rows(folder / "dialogs.jsonl")
+    write_labelled(folder / "labelled.jsonl")
+    for kind, row in MADE.items():
+        (folder / f"{kind}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in range(24)))
+    return folder
+
+
+def run_of(place: Path, objective: str, output: Path, **more: Any) -> dict[str, Any]:
+    run: dict[str, Any] = {
+        "model": str(place / ("encoder" if objective == "mlm" else "stub")),
+        "output": str(output),
+        "seed": 5,
+        "dtype": "float32",
+        "threads": 1,
+        "objective": objective,
+        "technique": "full",
+        "data": {
+            "source": str(place / f"{KIND[objective]}.jsonl"),
+            "format": "labelled" if KIND[objective] == "numbers" else "auto",
+            "dev_share": 0.2,
+            "test_share": 0.2,
+            "near_duplicates": False,
+        },
+        "train": {"steps": 4, "batch": 4, "learning_rate": 1e-3, "schedule": "constant"},
+        "rollout": {"samples": 2, "max_tokens": 4},
+        "evaluate": {"max_tokens": 4, "baseline": False, "forgetting": False, "every": 2},
+        "save": {"every": 2},
+        "log": {"every": 1, "tensorboard": False},
+    }
+    if objective == "distill":
+        run["teacher"] = str(place / "stub")
+    return {**run, **more}
+
+
+def steps(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in lines]
+
+
+def test_every_objective_has_rows() -> None:
+    assert set(KIND) == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_run_of_it_finishes_with_a_report_of_a_score_that_fits(objective: str, place: Path, tmp_path: Path) -> None:
+    output = api.tune(run_of(place, objective, tmp_path / "run"))
+    report = json.loads((output / "report.json").read_text())
+    assert json.loads((output / "status.json").read_text())["state"] == "finished"
+    assert report["run"]["objective"] == objective and report["run"]["steps"] == 4
+    wanted = SCORE.get(KIND[objective])
+    if objective == "mlm":
+        assert report["scores"] == {} and "nothing was measured" in report["verdict"]
+    elif wanted:
+        assert report["headline"] == wanted
+        assert {"base", "tuned", "difference"} <= report["scores"][wanted].keys()
+    losses = [line["loss"] for line in steps(output) if "loss" in line]
+    assert len(losses) == 4 and all(isinstance(loss, float) for loss in losses)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto", "grpo", "ppo", "mlm", "classification", "distill"])
+def test_pain_16_stopped_and_taken_up_again_is_uninterrupted(objective: str, place: Path, tmp_path: Path) -> None:
+    """Also where streams were filled before step 0, and where the model's own attempts are what is learned from."""
+
+    def stop(record: dict[str, Any]) -> None:
+        if record["step"] == 3:
+            raise KeyboardInterrupt
+
+    quiet = api.tune(run_of(place, objective, tmp_path / "quiet"))
+    broken = run_of(place, objective, tmp_path / "broken")
+    with pytest.raises(KeyboardInterrupt):
+        api.tune(broken, watch=Watch(step=stop))
+    api.tune(broken, resume=True)
+    assert steps(tmp_path / "broken") == steps(quiet)
+
+
+def test_dpo_begins_at_log_2_in_a_run_that_goes_on_from_another(place: Path, tmp_path: Path) -> None:
+    """SFT, then DPO, by one command: the reference is the tuned model, whatever it was tuned from."""
+    first = run_of(place, "sft", tmp_path / "first", technique="lora")
+    first["train"] = {**first["train"], "learning_rate": 1e-2}
+    middle = api.tune(first)
+    second = api.tune(run_of(place, "dpo", tmp_path / "second", model=str(middle), technique="lora"))
+    begun = next(line for line in steps(second) if "loss" in line)
+    assert begun["loss"] == pytest.approx(0.693147, abs=1e-5) and begun["kl"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_reward_model_judges_what_another_run_attempts(place: Path, tmp_path: Path) -> None:
+    """SFT → reward model → PPO."""
+    judge = api.tune(run_of(place, "reward", tmp_path / "reward"))
+    rollout = {"samples": 2, "max_tokens": 4, "reward": [{"model": str(judge)}]}
+    output = api.tune(run_of(place, "ppo", tmp_path / "ppo", rollout=rollout))
+    rewards = [line["rollout/reward"] for line in steps(output) if "loss" in line]
+    assert len(rewards) == 4 and len(set(rewards)) > 1
+    with pytest.raises(api.ConfigError, match="is no reward model"):
+        api.tune(run_of(place, "ppo", tmp_path / "no", rollout={**rollout, "reward": [{"model": str(place / "stub")}]}))
+
+
+@pytest.mark.parametrize(
+    ("objective", "source", "says"),
+    [
+        ("dpo", "dialogs.jsonl", "cannot learn from Dialog rows"),
+        ("classification", "pairs.jsonl", "cannot learn from Pair rows"),
+        ("ner", "labelled.jsonl", "cannot learn from Labelled rows"),
+        ("kto", "pairs.jsonl", "cannot learn from Pair rows"),
+    ],
+)
+def test_rows_of_another_kind_are_refused_with_the_first_one(
+    objective: str, source: str, says: str, place: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'model = "{place / "stub"}"\nobjective = "{objective}"\noutput = "{tmp_path / "out"}"\ndata = "{place / source}"\n'
+    )
+    refused(cli("check", file), says, f"{source}:1")
+
+
+def test_a_head_cannot_be_mixed_with_other_tasks(place: Path, tmp_path: Path) -> None:
+    run = run_of(place, "sft", tmp_path / "run")
+    tasks = [
+        {"name": "write", "data": run.pop("data")},
+        {"name": "sort", "data": str(place / "labelled.jsonl"), "objective": "classification"},
+    ]
+    with pytest.raises(api.ConfigError, match="a head of its own"):
+        api.tune({**run, "task": tasks})
+
+
+def test_a_model_with_a_head_is_asked_and_measured_again(place: Path, tmp_path: Path) -> None:
+    output = api.tune(run_of(place, "classification", tmp_path / "run"))
+    report = json.loads((output / "report.json").read_text())
+    again = api.evaluate(output)
+    for arm in ("base", "tuned"):
+        assert again["scores"]["accuracy"][arm] == report["scores"]["accuracy"][arm]
+    said = api.generate(output, ["message 7: the lamp is dark"])[0]["text"]
+    assert said in ("lamp", "parcel")
+    done = cli("chat", output)
+    refused(done, "writes no text")
