@@ -14,6 +14,7 @@ import pytest
 
 from burnish import api
 from burnish.objectives import OBJECTIVES
+from burnish.prepare import prepare
 from burnish.tune import Watch
 from cli_runs import COLOURS, PLACES, cli, refused, write_labelled, write_rows
 from stub import make_stub
@@ -120,6 +121,8 @@ def run_of(place: Path, objective: str, output: Path, **more: Any) -> dict[str, 
     }
     if objective == "distill":
         run["teacher"] = str(place / "stub")
+    if OBJECTIVES[objective].renders != "rollouts":
+        del run["rollout"]
     return {**run, **more}
 
 
@@ -202,6 +205,31 @@ def test_rows_of_another_kind_are_refused_with_the_first_one(
         f'model = "{place / "stub"}"\nobjective = "{objective}"\noutput = "{tmp_path / "out"}"\ndata = "{place / source}"\n'
     )
     refused(cli("check", file), says, f"{source}:1")
+
+
+@pytest.mark.parametrize(
+    ("objective", "more", "says"),
+    [
+        ("sft", {"rollout": {"samples": 4}}, "rollout.samples: belongs"),
+        ("sft", {"teacher": "tiny"}, "only the objective distill"),
+        ("distill", {"teacher": None}, "name it: teacher = MODEL"),
+        ("grpo", {"rollout": {"reward": [{"weight": 2.0}]}}, "either a score or a model"),
+    ],
+)
+def test_what_no_objective_of_the_run_reads_is_refused(
+    objective: str, more: dict[str, Any], says: str, place: Path, tmp_path: Path
+) -> None:
+    """No field is accepted and ignored, and none that is needed is missed only when weights were read."""
+    with pytest.raises(api.ConfigError, match=says):
+        api.check(run_of(place, objective, tmp_path / "run", **more))
+
+
+def test_an_epoch_of_attempts_counts_what_is_learned_again(place: Path, tmp_path: Path) -> None:
+    more = {"rollout": {"samples": 2, "max_tokens": 4, "inner": 3}, "train": {"epochs": 1, "batch": 4}}
+    once = prepare(api.resolve(run_of(place, "grpo", tmp_path / "run", **{**more, "rollout": {"samples": 2}})))
+    thrice = prepare(api.resolve(run_of(place, "grpo", tmp_path / "run", **more)))
+    rows = len(once.first.gathered.examples["train"])
+    assert once.resolved.config.train.steps == -(-rows // 4) and thrice.resolved.config.train.steps == -(-3 * rows // 4)
 
 
 def test_a_head_cannot_be_mixed_with_other_tasks(place: Path, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 
 from burnish.errors import ConfigError, ModelError, RunError, Stopped
 from burnish.models import Model, forward
+from burnish.objectives import OBJECTIVES
 from burnish.objectives.policy import GRPO, PPO, REINFORCE, RLOO
 from burnish.optim import make_optimizer
 from burnish.rewards import LengthGuard, Part
 from burnish.rollouts import Rollouts
-from burnish.rollouts_plan import ADVANTAGES, Plan, chosen_prompts, dealt
+from burnish.rollouts_plan import Plan, chosen_prompts, dealt
 from burnish.rollouts_watch import Record, warnings
 from burnish.train import TaskLoss
 from burnish.types import Answer, Batch, Expected, Message, Objective, Origin, Task, content
@@ -180,7 +181,7 @@ def test_ranks_divide_what_one_process_would_do(model: Model) -> None:
     [(GRPO, "grpo", {}), (GRPO, "grpo", {"variant": "gspo", "clip": 0.2}), (RLOO, "rloo", {}), (REINFORCE, "reinforce", {})],
 )
 def test_a_rewarded_habit_grows(model: Model, objective: Objective, name: str, options: dict[str, Any]) -> None:
-    source = rollouts(model, advantage=ADVANTAGES[name], prompts=4, samples=8, max_tokens=8, tokens=4096)
+    source = rollouts(model, advantage=OBJECTIVES[name].advantage_of({}), prompts=4, samples=8, max_tokens=8, tokens=4096)
     run(model, source, steps=18, rate=3e-3, tasks={"main": TaskLoss(objective, options)})
     rewards = [record.reward for record in source.records]
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.2, rewards

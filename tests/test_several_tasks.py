@@ -12,7 +12,7 @@ import pytest
 from burnish import api, runs
 from burnish.errors import UsageError
 from burnish.tune import Watch
-from cli_runs import write_labelled, write_rows
+from cli_runs import cli, refused, write_labelled, write_rows
 from stub import make_stub
 
 SETTINGS: dict[str, Any] = {
@@ -90,6 +90,14 @@ def test_evaluating_the_run_again_gives_the_figures_of_its_report(finished: Path
 def test_the_result_is_asked_in_the_form_of_the_task_that_is_named(finished: Path) -> None:
     assert api.load(finished).renderer.frame.choices == ()
     assert api.load(finished, task="parcels").renderer.frame.choices == ("lamp", "parcel")
+
+
+def test_the_command_line_takes_one_task_too(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    done = cli("evaluate", finished, "--task", "parcels", "--json")
+    assert json.loads(done.out)["scores"]["accuracy"]["tuned"] == report["scores"]["parcels/accuracy"]["tuned"]
+    assert cli("generate", finished, "--task", "parcels", "--prompt", "x").code == 0
+    refused(cli("generate", finished, "--task", "parcel", "--prompt", "x"), "has no task 'parcel'", "Did you mean 'parcels'")
 
 
 def test_stopped_and_taken_up_again_is_uninterrupted(place: Path, finished: Path, tmp_path: Path) -> None:

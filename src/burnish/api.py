@@ -135,12 +135,16 @@ def generate(
     stop: Sequence[str] = (),
     seed: int = 0,
     batch: int = 32,
+    task: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}."""
+    """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}.
+
+    A model that learned several tasks is asked in the form of `task`, or of its first one.
+    """
     if (prompts is None) == (data is None):
         raise UsageError("Give either a prompt or a data file with rows to answer.")
     rows = read_rows(str(data), Path.cwd(), format=format, columns=columns)[:limit] if data is not None else []
-    loaded = model if isinstance(model, Loaded) else load(model)
+    loaded = model if isinstance(model, Loaded) else load(model, task=task)
     tasks = [loaded.task(prompt) for prompt in prompts] if prompts is not None else tasks_of(loaded, rows)
     options = Options(
         max_tokens=max_tokens or int(loaded.settings.get("max_tokens") or 128),
@@ -153,11 +157,11 @@ def generate(
     )
     given = _given(loaded, tasks, options)
     answers = []
-    for task, (said, stopped, tokens) in zip(tasks, given, strict=True):
-        asked = task.text if task.text is not None else plain(task.messages[-1].content)
-        text = said if task.text is not None else said.strip()
+    for one, (said, stopped, tokens) in zip(tasks, given, strict=True):
+        asked = one.text if one.text is not None else plain(one.messages[-1].content)
+        text = said if one.text is not None else said.strip()
         row = {"prompt": asked, "text": text, "stopped": stopped, "tokens": tokens}
-        answers.append(row | ({"origin": str(task.origin)} if data is not None else {}))
+        answers.append(row | ({"origin": str(one.origin)} if data is not None else {}))
     return answers
 
 

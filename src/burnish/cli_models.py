@@ -11,6 +11,8 @@ import typer
 
 from burnish.cli_parts import AsJson, Columns, Format, Limit, as_columns, show_scores
 
+OneTask = Annotated[str | None, typer.Option("--task", help="of a run with several tasks: this one")]
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL")],
@@ -21,6 +23,7 @@ def evaluate(
     column: Columns = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="longest answer")] = None,
     seed: Annotated[int, typer.Option("--seed", help="of the resampling for the intervals")] = 0,
+    task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on rows, with intervals; a tuned one beside its base."""
@@ -36,6 +39,7 @@ def evaluate(
         columns=as_columns(column),
         max_tokens=max_tokens,
         seed=seed,
+        task=task,
         say=say,
     )
     if as_json:
@@ -57,6 +61,7 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="only this many tokens; 0: all")] = 0,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="end the answer at this text; repeatable")] = None,
     seed: Annotated[int, typer.Option("--seed", help="of the sampling")] = 0,
+    task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer prompts, or the rows of a file."""
@@ -76,6 +81,7 @@ def generate(
         top_k=top_k,
         stop=stop or (),
         seed=seed,
+        task=task,
     )
     if as_json:
         print_json({"answers": rows})

@@ -23,7 +23,7 @@ from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
 from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
-from burnish.errors import BurnishError, ConfigError, ModelError
+from burnish.errors import BurnishError, ConfigError, ModelError, combined
 from burnish.gather import Gathered, gather
 from burnish.models import Found, HeadSpec, end_ids, find_model, is_encoder, longest_input, open_tokenizer, refuse_foreign_code
 from burnish.models.fresh import first_learning_rate
@@ -100,6 +100,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     """
     config = resolved.config
     technique, objectives = _technique(resolved), {name: _objective(resolved, name) for name in config.task_names}
+    _refuse_idle(resolved, objectives)
     problems: list[BurnishError] = []
     opened: _Opened | None = None
     gathered: dict[str, Gathered] = {}
@@ -151,6 +152,29 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     return replace(plan, report=_report(plan, measure=measure))
 
 
+def _refuse_idle(resolved: Resolved, objectives: Mapping[str, Objective]) -> None:
+    """Raise ConfigError for what the run says and no objective of it reads, and for what one reads and the run does not say."""
+    config, problems = resolved.config, []
+    attempts = any(one.renders == "rollouts" for one in objectives.values())
+    taught = any("teacher" in one.reads_streams(config.of_task(name).objective.options) for name, one in objectives.items())
+    # A run that was written down names every value; only what differs from the default was meant.
+    usual = type(config.rollout)()
+    said = [f"rollout.{name}" for name in type(usual).model_fields if getattr(config.rollout, name) != getattr(usual, name)]
+    if said and not attempts:
+        problems.append(f"{', '.join(said)}: belongs to reinforcement learning (grpo, rloo, reinforce, ppo); leave the table out.")
+    if taught and config.teacher is None:
+        problems.append("teacher: this objective imitates another model; name it: teacher = MODEL.")
+    if config.teacher is not None and not taught:
+        problems.append(f"teacher = {config.teacher!r}: only the objective distill imitates a teacher; leave it out.")
+    problems += [
+        f"rollout.reward: {one.model_dump(exclude_none=True)}: each part is either a score or a model; give one of the two."
+        for one in config.rollout.reward
+        if (one.score is None) == (one.model is None)
+    ]
+    if problems:
+        raise combined(ConfigError, "What the run says and its objective do not fit", problems)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:
     """Where a model lies, its configuration and tokenizer, without weights, and notes on it."""
@@ -163,7 +187,7 @@ class _Opened:
 
 def _kind(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
     """Return the kind of head that the run's model needs, None for one that writes; ConfigError where its tasks differ in that."""
-    kinds = {name: "masked" if one.renders == "masked" else one.head for name, one in objectives.items()}
+    kinds = {name: one.head for name, one in objectives.items()}
     odd = next((name for name, kind in kinds.items() if kind is not None), None)
     if odd is not None and len(kinds) > 1:
         raise ConfigError(
@@ -242,8 +266,9 @@ def _filled(plan: Plan) -> Plan:
             rate, origin = first_learning_rate(config.model.hidden), "model.hidden"
         resolved = with_value(resolved, "train.learning_rate", rate, origin=origin)
     if config.train.steps is None:
-        orders = [part.order() for part in plan.parts.values()]
-        rows = sum(len(order(epoch)) for order in orders for epoch in range(config.train.epochs or 1))
+        # Attempts at a prompt are learned from rollout.inner times.
+        often = [(part.order(), 1 if part.rows.learned else config.rollout.inner) for part in plan.parts.values()]
+        rows = sum(times * len(order(epoch)) for order, times in often for epoch in range(config.train.epochs or 1))
         resolved = with_value(
             resolved, "train.steps", -(-rows // config.train.batch), origin=f"the data ({config.train.epochs} epochs)"
         )

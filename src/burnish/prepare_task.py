@@ -25,7 +25,7 @@ from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
 from burnish.gather import Gathered
 from burnish.scores import applicable, resolve
-from burnish.types import Objective, Rated, Sequence, Task, Text
+from burnish.types import Objective, Sequence, Task, Text
 
 WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
 LONGEST_ANSWER = 512
@@ -66,18 +66,10 @@ class TaskPlan:
 
         None of them where nothing could be compared: an encoder's restored tokens, and ratings of a reward model.
         """
-        if side != "train" and not self.compares:
+        if side != "train" and not self.rows.compares:
             return []
         rows = zip(self.gathered.examples[side], self.gathered.groups[side], strict=True)
         return [replace(as_task(example, self.gathered.frame), group=group) for example, group in rows]
-
-    @property
-    def compares(self) -> bool:
-        """Whether held-out rows can be scored: what a model that restores masked tokens says is no answer, nor is a rating."""
-        examples = self.gathered.examples["train"]
-        return self.objective.renders != "masked" and not (
-            self.objective.renders == "judged" and any(isinstance(example, Rated) for example in examples)
-        )
 
     def measured_on(self) -> list[Task]:
         """Return the rows that scores are chosen for: those held out, or the training rows where none are."""
@@ -107,8 +99,7 @@ def plan_task(
     """Render and check the rows of one task. Raises DataError with every row that cannot be learned from."""
     own, examples = config.of_task(name), gathered.examples["train"]
     renderer = replace(renderer, frame=gathered.frame, learn=own.data.learn, task=name)
-    kind = "masked" if objective.renders == "masked" else objective.head
-    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(kind, encoder))
+    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(objective.head, encoder, own.seed))
     rendered = _render(rows, examples)
     findings = gathered.findings
     if rows.learned:

@@ -15,14 +15,6 @@ from burnish.errors import ConfigError, combined
 from burnish.rollouts_sequences import Advantage
 from burnish.sampling import Options
 
-ADVANTAGES: dict[str, Advantage] = {
-    "grpo": "group",
-    "rloo": "leave_one_out",
-    "reinforce": "reward_to_go",
-    "ppo": "generalised",
-}
-"""The advantages that each objective was made for; Dr. GRPO (variant = "dr_grpo") takes "centred"."""
-
 COMPARED = ("group", "centred", "leave_one_out")
 
 SPEED_ONLY = ("tokens", "packing", "batch")

@@ -5,7 +5,6 @@ Enters: names and paths. Leaves: written folders, or a chat in the terminal.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,6 @@ def talk(model: str, *, system: str | None, max_tokens: int, temperature: float,
     if loaded.continues_text:
         raise UsageError(f"{model} was taught to continue plain text, not to talk. Use: burnish generate {model} --prompt ...")
     renderer = loaded.writer
-    if renderer.frame.prompt is not None:
-        renderer = replace(renderer, frame=renderer.frame)
     options = Options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, long_prompts="fail")
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         messages = chat(loaded.model, renderer, options=options, system=system or renderer.frame.system)

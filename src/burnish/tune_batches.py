@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.batching import FixedBatches, MixedBatches
-from burnish.data.render_masked import masking
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
 from burnish.models import Model, load_model
@@ -64,8 +63,7 @@ CANDIDATES = 32
 def _taught(running: Running, part: TaskPlan, units: Units) -> Units:
     """Return the units with what the run's teacher finds likely, read once; the teacher is let go afterwards."""
     name = part.config.teacher
-    if name is None:
-        raise ConfigError("objective distill imitates a teacher: name it with teacher = MODEL.")
+    assert name is not None, "prepare refuses a run without its teacher"
     running.watch.say(f"Reading what the teacher {name} says")
     teacher = load_model(name, running.model.target)
     flat = [sequence for unit in units for sequence in unit]
@@ -87,7 +85,7 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
         ranks=running.ranks.size,
         multiple=_multiple(running.model),
         mask=running.model.encoder,
-        change=masking(running.model.tokenizer, part.config.seed) if part.objective.renders == "masked" else None,
+        change=part.rows.change,
     )
 
 

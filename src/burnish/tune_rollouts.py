@@ -23,7 +23,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.reading import head_scores
 from burnish.rewards import LengthGuard, Part
 from burnish.rollouts import Rollouts
-from burnish.rollouts_plan import ADVANTAGES, Plan
+from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
 from burnish.scores import SCORES
 from burnish.types import Answer, Batch, Message, Rated, Task, content
@@ -39,10 +39,9 @@ def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], Non
     config = part.config
     options, chosen = config.objective.options, config.rollout
     longest = chosen.max_tokens or config.evaluate.max_tokens or 64
-    advantage = "centred" if options.get("variant") == "dr_grpo" else ADVANTAGES.get(config.objective.name, "group")
-    needs_reference = chosen.kl > 0 or bool(options.get("kl"))
+    needs_reference = chosen.kl > 0 or part.reads("reference")
     plan = Plan(
-        advantage=advantage,
+        advantage=part.objective.advantage_of(options),  # pyright: ignore[reportArgumentType]  (the plan refuses another)
         prompts=config.train.batch,
         samples=chosen.samples,
         max_tokens=longest,
@@ -81,12 +80,10 @@ def _parts(part: TaskPlan, running: Running) -> list[Part]:
         return [Part(name=usable[0], judge=resolve_scores(usable[:1])[usable[0]])]
     found = []
     for reward in chosen:
-        if (reward.score is None) == (reward.model is None):
-            raise ConfigError("rollout.reward: each part is either a score or a model; give one of the two.")
         if reward.model is not None:
             found.append(Part(name=reward.model, judge=reward_model(reward.model, running), weight=reward.weight))
             continue
-        assert reward.score is not None
+        assert reward.score is not None, "prepare refuses a part that is neither"
         judge = resolve_scores([reward.score])[reward.score]
         if judge.needs != "text":
             fitting = ", ".join(name for name, score in SCORES.items() if score.needs == "text")

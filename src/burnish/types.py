@@ -203,10 +203,10 @@ class Objective:
     the example types it can learn from. The first paragraph of the function's docstring is shown by `burnish ls`.
 
     `renders` names how examples become sequences for it (`data.renderings`); `head` the kind of head that its scores come from: one
-    reading per sequence, per token, or the start and end of a span. `preference` is how one reads off log-probabilities which answer
-    a model prefers: their sum, their mean over tokens, or the ratio of their sum to the reference's. `streams` must be on every
-    sequence; those that no row can hold ("reference", "divergence") are filled before the step that reads them. It may be a
-    function of the options that need it.
+    reading per sequence, per token, or the start and end of a span; "masked" is an encoder's own head over the vocabulary.
+    `preference` is how one reads off log-probabilities which answer a model prefers: their sum, their mean over tokens, or the ratio
+    of their sum to the reference's. `streams` must be on every sequence; those that no row can hold ("reference", "divergence") are
+    filled before the step that reads them. It may be a function of the options that need it.
     """
 
     function: Callable[..., Loss]
@@ -217,9 +217,16 @@ class Objective:
     metrics: tuple[str, ...] = ()
     additive: bool = True
     renders: str = "answers"
-    head: Literal["sequence", "token", "span"] | None = None
+    head: Literal["sequence", "token", "span", "masked"] | None = None
     preference: Literal["ratio", "sum", "mean"] = "sum"
     streams: tuple[str, ...] | Callable[..., tuple[str, ...]] = ()
+
+    advantage: str | Callable[..., str] = "group"
+    """How rewards become the stream "advantage" of what it attempts (`rollouts_sequences.Advantage`), perhaps by its options."""
+
+    def advantage_of(self, options: Mapping[str, Any]) -> str:
+        """Return how rewards become advantages with these options."""
+        return self.advantage(**options) if callable(self.advantage) else self.advantage
 
     def reads_streams(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the streams that it reads with these options."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from burnish.data.render import Renderer
 from burnish.data.render_heads import REWARD, HeadRenderer, HeadSpec, Kind, spec_for
+from burnish.data.render_masked import masking
 from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, within_pairs
 from burnish.types import Example, Pair, Rated, Sequence
 
@@ -25,10 +26,11 @@ def _as_they_are(example: Example, sequences: list[Sequence]) -> list[Sequence]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a rendering must know beside the rows: the kind of head that the objective needs, and whether the model is an encoder."""
+    """What a rendering must know beside the rows: the kind of head that the objective needs, whether the model is an encoder, the seed."""
 
     head: Kind | None = None
     encoder: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +40,8 @@ class Rows:
     `sequences(example, number)` renders the row of a number; `within(sequences, policy)` leaves those that fit; `finished(example,
     sequences)` is the last step, after the checks have seen them token by token. `learned` is False where nothing is learned from
     the rows themselves: the model attempts them. `head` is the head that the rows ask for, and `reader` what renders rows for it;
-    `by_token` says that answers are learned token by token, each with its end.
+    `by_token` says that answers are learned token by token, each with its end. `compares` is False where held-out rows hold nothing that
+    an answer could be compared with; `change` is what becomes of a row in each epoch (`FixedBatches.change`).
     """
 
     sequences: Callable[[Example, int], list[Sequence]]
@@ -48,6 +51,8 @@ class Rows:
     head: HeadSpec | None = None
     reader: HeadRenderer | None = None
     by_token: bool = True
+    compares: bool = True
+    change: Callable[[Many[Sequence], int, int], Many[Sequence]] | None = None
 
 
 def answers(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
@@ -76,7 +81,10 @@ def rated(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
 
 
 def judgements(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
-    """Return what renders pairs and rated answers to be read as a whole: token by token first, which the checks can follow."""
+    """Return what renders pairs and rated answers to be read as a whole: token by token first, which the checks can follow.
+
+    What a model makes of ratings that it has not seen is compared with nothing yet.
+    """
 
     def sequences(example: Example, number: int) -> list[Sequence]:
         if isinstance(example, Pair):
@@ -88,7 +96,8 @@ def judgements(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> R
         rating = example.rating if isinstance(example, Rated) else 0.0
         return [judged(sequence, margin=0.0, rating=rating) for sequence in found]
 
-    return Rows(sequences, _within(renderer), finished, head=REWARD)
+    compares = not any(isinstance(example, Rated) for example in examples)
+    return Rows(sequences, _within(renderer), finished, head=REWARD, compares=compares)
 
 
 def rollouts(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
@@ -103,8 +112,9 @@ def heads(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
 
 
 def masked(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
-    """Return what renders texts for an encoder, each token a place that may be masked."""
-    return _read_by(renderer, spec_for("masked", examples, renderer.tokenizer), wanted)
+    """Return what renders texts for an encoder, each token a place that may be masked, anew in each epoch; no answer comes of it."""
+    rows = _read_by(renderer, spec_for("masked", examples, renderer.tokenizer), wanted)
+    return replace(rows, compares=False, change=masking(renderer.tokenizer, wanted.seed))
 
 
 def _read_by(renderer: Renderer, spec: HeadSpec, wanted: Wanted) -> Rows:

@@ -30,4 +30,6 @@ def mlm_counts(batch: Batch) -> Mapping[str, torch.Tensor]:
     return {"nll": batch.weight_N.sum()}
 
 
-MLM = Objective(function=mlm, counts=mlm_counts, terms=("nll",), needs=("logprobs",), reads=(Text,), renders="masked")
+MLM = Objective(
+    function=mlm, counts=mlm_counts, terms=("nll",), needs=("logprobs",), reads=(Text,), renders="masked", head="masked"
+)

@@ -268,6 +268,16 @@ def _metrics(
     }
 
 
+def grpo_streams(*, kl: float = 0.0, **others: object) -> tuple[str, ...]:
+    """Return the streams that `grpo` reads: the reference only where leaving it costs something; `others` change nothing."""
+    return ("sampled", "advantage", "reference") if kl else ("sampled", "advantage")
+
+
+def grpo_advantage(*, variant: Variant = "grpo", **others: object) -> str:
+    """Return how rewards become advantages: Dr. GRPO leaves out the division by a group's deviation."""
+    return "centred" if variant == "dr_grpo" else "group"
+
+
 GRPO = Objective(
     function=grpo,
     counts=grpo_counts,
@@ -276,7 +286,8 @@ GRPO = Objective(
     reads=ATTEMPTED,
     metrics=(*MOVED, "reference_kl"),
     renders="rollouts",
-    streams=("sampled", "advantage"),
+    streams=grpo_streams,
+    advantage=grpo_advantage,
 )
 RLOO = Objective(
     function=rloo,
@@ -286,6 +297,7 @@ RLOO = Objective(
     reads=ATTEMPTED,
     metrics=MOVED,
     renders="rollouts",
+    advantage="leave_one_out",
     streams=("sampled", "advantage"),
 )
 REINFORCE = Objective(
@@ -296,6 +308,7 @@ REINFORCE = Objective(
     reads=ATTEMPTED,
     metrics=MOVED,
     renders="rollouts",
+    advantage="reward_to_go",
     streams=("sampled", "advantage"),
 )
 PPO = Objective(
@@ -306,5 +319,6 @@ PPO = Objective(
     reads=ATTEMPTED,
     metrics=(*MOVED, "entropy", "value_error"),
     renders="rollouts",
+    advantage="generalised",
     streams=("sampled", "advantage", "return", "value"),
 )
