@@ -75,16 +75,7 @@ def evaluate(
     joined([check_seen(rows[:limit], seen, rows="given")]).raise_for_errors("These rows cannot be scored on")
     loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
     if plan is not None:
-        parts = {
-            name: _Part(
-                tasks,
-                loaded.renderer if part.rows.reader is not None else part.asker,
-                resolve_scores(_fitting(scores or part.config.score, tasks)),
-                part,
-            )
-            for name, part in plan.parts.items()
-            if task in (None, name) and (tasks := part.tasks("test")[:limit])
-        }
+        parts = _own_parts(plan, loaded, task=task, scores=scores, limit=limit)
     else:
         tasks = tasks_of(loaded, rows)[:limit]
         own = scores or (_fitting(_own_scores(folder, task), tasks) if is_run else ())
@@ -108,6 +99,21 @@ def evaluate(
         "schema": 1,
         "run": {"name": str(model), "model": loaded.model.found.base if loaded.model.found.adapter else str(model)},
         **together(measures),
+    }
+
+
+def _own_parts(plan: Plan, loaded: Loaded, *, task: str | None, scores: Sequence[str], limit: int | None) -> dict[str, _Part]:
+    """Return the held-out rows of a run's tasks, or of one of them."""
+    return {
+        name: _Part(
+            tasks,
+            # A head is asked as it was saved, with the threshold that was chosen for it.
+            loaded.renderer if part.rows.reader is not None else part.asker,
+            resolve_scores(_fitting(scores or part.config.score, tasks)),
+            part,
+        )
+        for name, part in plan.parts.items()
+        if task in (None, name) and (tasks := part.tasks("test")[:limit])
     }
 
 

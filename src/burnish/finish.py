@@ -57,17 +57,8 @@ def conclude(
         report.write_report(run, written)
         return written
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
-    tuned = _answers(plan, model, held_out, asking)
-    base = base_answers(plan, model, held_out, asking)
-    # What a preference objective compares with is the policy before step 0, which prompt methods do not begin at the base.
-    first = {**base, **(before or {})}
-    arms = {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])} for name in held_out}
-    measures = {}
-    for name, tasks in held_out.items():
-        part = plan.parts[name]
-        linear = linear_baseline(part.tasks("train"), tasks, seed=part.config.seed) if part.config.evaluate.baseline else None
-        scores = resolve_scores(part.config.score)
-        measures[name] = measured(tasks, arms[name], scores, baseline=linear, seed=part.config.seed)
+    arms = _arms(plan, model, held_out, asking, before or {})
+    measures = {name: _measure(plan.parts[name], tasks, arms[name]) for name, tasks in held_out.items()}
     notes = [*plan.notes, *(note for part in plan.parts.values() for note in part.gathered.notes)]
     written = {
         "schema": 1,
@@ -82,6 +73,28 @@ def conclude(
     _write_answers(run, held_out, arms)
     report.write_report(run, written)
     return written
+
+
+def _arms(
+    plan: Plan,
+    model: Model,
+    held_out: Mapping[str, Sequence[Task]],
+    asking: Asking,
+    before: Mapping[str, Sequence[Answer]],
+) -> dict[str, dict[str, Sequence[Answer]]]:
+    """Return by task the answers of base and tuned model."""
+    tuned = _answers(plan, model, held_out, asking)
+    base = base_answers(plan, model, held_out, asking)
+    # What a preference objective compares with is the policy before step 0, which prompt methods do not begin at the base.
+    first = {**base, **before}
+    return {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])} for name in held_out}
+
+
+def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+    """Return the measured part of the report of one task, the linear baseline beside the arms where the run wants it."""
+    settings = part.config
+    linear = linear_baseline(part.tasks("train"), tasks, seed=settings.seed) if settings.evaluate.baseline else None
+    return measured(tasks, arms, resolve_scores(settings.score), baseline=linear, seed=settings.seed)
 
 
 def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
