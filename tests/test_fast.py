@@ -14,11 +14,13 @@ import torch
 from burnish.devices import missing_compiler
 from burnish.models import Model, compile_layers
 from burnish.models.fast import read_targets
+from burnish.models.fast.attention import attention
 from loop import cut, eight_sequences
 from loop import run as run_steps
 from stub import load_stub
 
 PLAIN = sys.modules["burnish.models.forward"]
+FAST_ATTENTION = sys.modules["burnish.models.fast.attention"]
 QUIET_COMPILER = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore:The .grad attribute"
 )  # torch's own, in its compiler
@@ -113,3 +115,75 @@ def test_compiled_layers_train_like_eager_ones(tmp_path: Path) -> None:
     with torch.no_grad():
         one, other = (model.network(input_ids=ids_BT).logits for model in (eager, compiled))
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+
+
+# --------------------------------------------------------------------------------------------------------------- attention, short rows
+
+
+def attended(attend: Any, *, causal: bool, dtype: torch.dtype, heads: int, shared: int, length: int, scaling: float | None) -> Any:
+    """Return what a layer's attention gives and the gradients of queries, keys and values, of a mix in which every number counts."""
+    draw = torch.Generator().manual_seed(length)
+    parts = [torch.randn(3, count, length, 16, generator=draw).to(dtype).requires_grad_() for count in (heads, shared, shared)]
+    module = torch.nn.Module()
+    vars(module).update(is_causal=causal, num_key_value_groups=heads // shared)
+    found, weights = attend(module, *parts, None, scaling=scaling)
+    assert weights is None and found.shape == (3, length, heads, 16) and found.dtype == dtype
+    (found.float() * torch.randn(found.shape, generator=draw)).sum().backward()
+    return [found.detach(), *(part.grad for part in parts)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("heads", "shared", "length", "scaling"), [(4, 4, 1, None), (4, 2, 7, None), (6, 1, 33, 0.3), (2, 2, 64, 1.0)]
+)
+def test_attention_over_short_rows_equals_the_ecosystems(
+    causal: bool, dtype: torch.dtype, heads: int, shared: int, length: int, scaling: float | None
+) -> None:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    options: dict[str, Any] = {
+        "heads": heads,
+        "shared": shared,
+        "length": length,
+        "scaling": scaling,
+        "causal": causal,
+        "dtype": dtype,
+    }
+    for one, other in zip(attended(attention, **options), attended(sdpa_attention_forward, **options), strict=True):
+        scale = max(1.0, float(other.abs().max()))
+        torch.testing.assert_close(one / scale, other / scale, atol=TOLERANCE[dtype], rtol=0)
+
+
+def test_only_short_whole_rows_without_extras_leave_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(FAST_ATTENTION, "_products", lambda query, *_: taken.append(query.shape[2]) or query.transpose(1, 2))
+    module = torch.nn.Module()
+
+    def call(length: int, keys: int | None = None, mask: Any = None, learned: bool = True, **options: Any) -> None:
+        query, key = torch.randn(1, 2, length, 64, requires_grad=learned), torch.randn(1, 2, keys or length, 64)
+        attention(module, query, key, key, mask, **options)
+
+    call(256)
+    assert taken == [256]
+    call(257)
+    call(1, keys=9)
+    call(8, mask=torch.ones(1, 1, 8, 8, dtype=torch.bool))
+    call(8, learned=False)
+    call(8, dropout=0.1)
+    call(8, position_bias=torch.zeros(1, 2, 8, 8))
+    assert taken == [256]
+    query = torch.randn(1, 2, 100, 8, requires_grad=True)  # narrow heads: the weights would outweigh all else that is kept
+    attention(module, query, query, query, None)
+    assert taken == [256]
+
+
+def test_a_loaded_model_uses_it_and_saves_no_trace_of_it(tmp_path: Path) -> None:
+    model = load_stub(tmp_path / "stub")
+    assert model.plain().config._attn_implementation == FAST_ATTENTION.NAME
+    model.plain().save_pretrained(tmp_path / "saved")
+    assert FAST_ATTENTION.NAME not in (tmp_path / "saved" / "config.json").read_text()
+    other = type(model.plain()).from_pretrained(tmp_path / "saved")
+    ids = torch.arange(4, 24)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(model.plain()(ids).logits, other(ids).logits, atol=1e-5, rtol=1e-5)

@@ -89,7 +89,8 @@ def rows_of(model: Model) -> list[Sequence]:
 
 
 def scores(network: Any, ids: torch.Tensor, **more: Any) -> torch.Tensor:
-    said = network(input_ids=ids, **more)
+    with torch.no_grad():  # as everyone reads a model; where a gradient is wanted, another kernel attends
+        said = network(input_ids=ids, **more)
     return torch.stack([said.start_logits, said.end_logits], -1) if hasattr(said, "start_logits") else said.logits
 
 
@@ -600,3 +601,54 @@ def test_a_damaged_head_is_said_to_be(folder: Path) -> None:
         model.network.score.weight.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"8 of 8 sequences \(first: rows.jsonl:0\)"):
         read(model, render, labelled_rows())
+
+
+# --------------------------------------------------------------------------------------------- what of the rows is shown: twice, windows
+
+
+def reader(model: Model, spec: HeadSpec, *, max_length: int = 64, windows: int | None = None, seed: int = 0) -> HeadRenderer:
+    return HeadRenderer(model.tokenizer, max_length, Frame(), spec, encoder=False, windows_learned=windows, seed=seed)
+
+
+def test_a_causal_head_that_tags_reads_each_token_when_it_has_seen_what_follows(folder: Path) -> None:
+    """Twice: the same read-outs with the same characters and targets, each behind the whole text; what follows a token changes its scores."""
+    spec = dataclasses.replace(SPECS["token"], twice=True)
+    model = load(folder, spec)
+    once, twice = reader(model, SPECS["token"]), reader(model, spec)
+    row = Tagged(content=content("ab cd ef"), spans=(Span(3, 5, SPECS["token"].types[0]),), origin=Origin("rows", 1))
+    (short,), (long,) = once.windows(row), twice.windows(row)
+    assert np.array_equal(short.chars_N2, long.chars_N2) and np.array_equal(short.sequence.target_N, long.sequence.target_N)
+    assert np.array_equal(short.sequence.tokens_T[short.sequence.at_N], long.sequence.tokens_T[long.sequence.at_N])
+    assert long.sequence.at_N.min() > len(short.sequence.at_N), "read the second time"
+    other = Tagged(content=content("ab cd ex"), spans=(), origin=Origin("rows", 2))
+    for renderer, changes in ((once, False), (twice, True)):
+        first, second = (head_scores(model, renderer.sequences(one))[0] for one in (row, other))
+        assert np.allclose(first[0], second[0], atol=1e-5) != changes
+
+
+def test_long_texts_are_read_once_per_token_when_shown_twice(folder: Path) -> None:
+    spec = dataclasses.replace(SPECS["token"], twice=True)
+    model = load(folder, spec)
+    renderer = dataclasses.replace(reader(model, spec), max_length=47)
+    text = "abcdefghij " * 12
+    row = Tagged(content=content(text), spans=(), origin=Origin("rows", 1))
+    windows = renderer.windows(row)
+    assert len(windows) > 2 and all(window.sequence.length <= 47 for window in windows)
+    chars_N2 = np.concatenate([window.chars_N2 for window in windows])
+    assert np.array_equal(chars_N2, token_chars(model.tokenizer, text)[1])
+
+
+def test_of_a_long_context_the_windows_with_the_answer_are_learned_from_first(folder: Path) -> None:
+    model = load(folder, SPECS["span"])
+    every = dataclasses.replace(reader(model, SPECS["span"]), max_length=64)
+    context = "x" * 400 + " here " + "y" * 400
+    row = Answerable(question="where", context=context, answers=((401, "here"),), origin=Origin("rows", 3))
+    some = dataclasses.replace(every, windows_learned=3)
+    chosen, total = some.windows(row), every.windows(row)
+    assert len(chosen) == 3 < len(total) and len(some.windows(row, learn=False)) == len(total), "all are asked"
+    holds = [window.sequence.streams["start"][0] == 0 for window in chosen]
+    assert sum(holds) == min(3, sum(window.sequence.streams["start"][0] == 0 for window in total)) >= 1
+    starts = [int(window.chars_N2[1, 0]) for window in chosen]
+    assert starts == sorted(starts)
+    draws = {tuple(int(w.chars_N2[1, 0]) for w in dataclasses.replace(some, seed=seed).windows(row)) for seed in range(6)}
+    assert len(draws) > 1, "the others follow from the seed"

@@ -99,7 +99,7 @@ def plan_task(
     """Render and check the rows of one task. Raises DataError with every row that cannot be learned from."""
     own, examples = config.of_task(name), gathered.examples["train"]
     renderer = replace(renderer, frame=gathered.frame, learn=own.data.learn, task=name)
-    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(objective.head, encoder, own.seed))
+    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(objective.head, encoder, own.seed, own.objective.options))
     rendered = _render(rows, examples)
     findings = gathered.findings
     if rows.learned:

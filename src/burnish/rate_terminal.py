@@ -287,7 +287,8 @@ def _key() -> str:
             data += os.read(descriptor, 1)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-    if data in (b"", b"\x04"):
+    # An end of input that was typed between two keys arrives as a zero byte: the terminal had taken it for the end of a line.
+    if data in (b"", b"\x04", b"\x00"):
         raise EOFError
     return data.decode("utf-8", errors="replace")
 

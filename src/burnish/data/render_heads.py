@@ -44,7 +44,8 @@ class HeadSpec:
     "sequence" heads tell one label (`single`), several, a number or a reward; "token" heads tell spans, `flat` as one of O, B-x, I-x per
     token or in `layers` of x:O, x:B, x:I per type, which may overlap; "span" heads find where an answer starts and ends; "masked" is an
     encoder's own head over the vocabulary. `mean` and `deviation` undo the standardisation of a number. `threshold`: log-odds of an
-    answer against none that must be passed; None answers always.
+    answer against none that must be passed; None answers always. `twice`: the text stands before a causal model twice and is read the
+    second time, when each token has seen what follows it too.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class HeadSpec:
     mean: float = 0.0
     deviation: float = 1.0
     threshold: float | None = None
+    twice: bool = False
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -66,15 +68,17 @@ REWARD = HeadSpec("sequence", ("reward",), "reward")
 ANSWER = HeadSpec("span", ("start", "end"), "answer")
 
 
-def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any) -> HeadSpec:
+def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any, *, twice: bool = False) -> HeadSpec:
     """Return the head that the training rows ask for; labels are sorted, numbers standardised by these rows' mean and deviation.
+
+    `twice` concerns heads that read every token.
 
     Spans of different types that share a token need a layer per type. Raises DataError for rows that no one head could learn.
     """
     if kind == "masked":
         return MASKED
     if kind == "token":
-        return _tags_spec([example for example in examples if isinstance(example, Tagged)], tokenizer)
+        return replace(_tags_spec([example for example in examples if isinstance(example, Tagged)], tokenizer), twice=twice)
     if kind == "span":
         asked = [example for example in examples if isinstance(example, Answerable)]
         unanswered = any(not example.answers for example in asked)
@@ -113,6 +117,9 @@ def _tags_spec(rows: Many[Tagged], tokenizer: Any) -> HeadSpec:
 class HeadRenderer:
     """Everything that decides how examples become tokens for a head. `max_length` counts tokens.
 
+    Of a question's long context `windows_learned` windows are learned from: those that hold the answer, and others drawn by `seed`; None
+    for all.
+
     `encoder` says that the model reads in both directions. Windows over long texts share `overlap` tokens (a quarter of `max_length`
     unless given). Raises ConfigError for a frame that a head cannot follow.
     """
@@ -123,6 +130,8 @@ class HeadRenderer:
     spec: HeadSpec
     encoder: bool
     overlap: int | None = None
+    windows_learned: int | None = None
+    seed: int = 0
     task: str = "main"
     end_ids: tuple[int, ...] = field(default=())
 
@@ -241,12 +250,20 @@ class HeadRenderer:
             if flat:
                 target_T = _flat_ids(tags_TC)
         before, _, after = self.around()
+        again = token_ids(self.tokenizer, "\n") if self.spec.twice else []
         room = self.max_length - len(before) - len(after)
+        room = (room - len(again)) // 2 if self.spec.twice else room
+        if room < min(FEWEST, max(1, len(ids))):
+            raise DataError(
+                f"{example.origin}: data.max_length = {self.max_length} leaves room for {room} tokens of the text. Raise it."
+            )
         spans = cuts(len(ids), room, self._overlap(room))
         windows = []
-        for (start, stop), (first, last) in zip(spans, owned(spans, encoder=self.encoder), strict=True):
-            tokens_T = np.asarray([*before, *ids[start:stop], *after], dtype=np.int32)
-            at_N = np.arange(first, last) - start + len(before)
+        for (start, stop), (first, last) in zip(spans, owned(spans, encoder=self.encoder or self.spec.twice), strict=True):
+            part = ids[start:stop]
+            shown = [*before, *part, *again] if self.spec.twice else before
+            tokens_T = np.asarray([*shown, *part, *after], dtype=np.int32)
+            at_N = np.arange(first, last) - start + len(shown)
             streams = {} if flat or not learn else {"tags": tags_TC[first:last]}
             sequence = _sequence(tokens_T, at_N, target_T[first:last], example.origin, self.task, streams)
             windows.append(Window(sequence, chars_T2[first:last]))
@@ -269,7 +286,8 @@ class HeadRenderer:
             )
         answers = [aligned(chars_T2, start, start + len(text), example.origin) for start, text in example.answers] if learn else []
         windows = []
-        for start, stop in cuts(len(ids), room, self._overlap(room)):
+        spans = cuts(len(ids), room, self._overlap(room))
+        for start, stop in self._learned_windows(spans, answers, example.origin) if learn else spans:
             tokens_T = np.asarray([*head, *ids[start:stop], *after], dtype=np.int32)
             none = 0 if self.encoder else len(tokens_T) - 1
             at_N = np.asarray([none, *range(len(head), len(head) + stop - start)])
@@ -277,6 +295,17 @@ class HeadRenderer:
             sequence = _sequence(tokens_T, at_N, np.zeros(len(at_N)), example.origin, self.task, streams)
             windows.append(Window(sequence, np.concatenate([np.full((1, 2), -1, dtype=np.int32), chars_T2[start:stop]])))
         return windows
+
+    def _learned_windows(
+        self, spans: list[tuple[int, int]], answers: Many[tuple[int, int]], origin: Origin
+    ) -> list[tuple[int, int]]:
+        """Return the windows over a context that are learned from, in their order: first choice those that hold an answer whole."""
+        if self.windows_learned is None or len(spans) <= self.windows_learned:
+            return spans
+        drawn = np.random.default_rng([self.seed, *str(origin).encode()]).permutation(len(spans))
+        holds = [any(start <= first and last <= stop for first, last in answers) for start, stop in spans]
+        chosen = sorted(drawn.tolist(), key=lambda place: not holds[place])[: self.windows_learned]
+        return [spans[place] for place in sorted(chosen)]
 
     def _to_mask(self, example: Text) -> list[Window]:
         """Return a text as windows in which every token may be masked (`render_masked` draws which ones are)."""

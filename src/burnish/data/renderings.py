@@ -6,18 +6,22 @@ To add a way of rendering, write a function that returns `Rows` and one line in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from burnish.data.render import Renderer
 from burnish.data.render_heads import REWARD, HeadRenderer, HeadSpec, Kind, spec_for
 from burnish.data.render_masked import masking
 from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, within_pairs
+from burnish.errors import ConfigError
 from burnish.types import Example, Pair, Rated, Sequence
 
 Policy = Literal["drop", "cut", "fail"]
+
+WINDOWS_LEARNED = 4
+"""Windows over a question's context that are learned from, unless the objective's option `windows` says otherwise."""
 
 
 def _as_they_are(example: Example, sequences: list[Sequence]) -> list[Sequence]:
@@ -26,11 +30,15 @@ def _as_they_are(example: Example, sequences: list[Sequence]) -> list[Sequence]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a rendering must know beside the rows: the kind of head that the objective needs, whether the model is an encoder, the seed."""
+    """What a rendering must know beside the rows: the kind of head that the objective needs, whether the model is an encoder, the seed.
+
+    `options` are the objective's: some say how its rows are shown.
+    """
 
     head: Kind | None = None
     encoder: bool = False
     seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +116,11 @@ def rollouts(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Row
 def heads(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     """Return what renders rows for a head: the text itself, read as a whole, at each token, or over a context in windows."""
     assert wanted.head is not None, "an objective of a head names its kind"
-    return _read_by(renderer, spec_for(wanted.head, examples, renderer.tokenizer), wanted)
+    twice = wanted.options.get("twice")
+    if twice and wanted.encoder:
+        raise ConfigError("objective.twice = true: an encoder reads in both directions already. Leave it out.")
+    shown_twice = twice is not False and wanted.head == "token" and not wanted.encoder
+    return _read_by(renderer, spec_for(wanted.head, examples, renderer.tokenizer, twice=shown_twice), wanted)
 
 
 def masked(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
@@ -126,6 +138,8 @@ def _read_by(renderer: Renderer, spec: HeadSpec, wanted: Wanted) -> Rows:
         wanted.encoder,
         task=renderer.task,
         end_ids=renderer.end_ids,
+        windows_learned=wanted.options.get("windows", WINDOWS_LEARNED) or None,
+        seed=wanted.seed,
     )
     return Rows(lambda example, number: reader.sequences(example), reader.within, head=spec, reader=reader, by_token=False)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
+from burnish.models.fast import attend_short_rows
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     OFFSET_POSITIONS,
@@ -149,6 +150,8 @@ def load_model(name: str, device: Device, *, adapter: bool = True, head: HeadSpe
         pad_id: Any = tokenizer.pad_token_id
         configure(config, spec, name=name, pad_id=pad_id)
     network = _open_network(found, config, device, spec)
+    if device.name == "cpu":
+        attend_short_rows(network)
     if adapter and found.adapter is not None:
         fit(network, len(tokenizer))
         network = _with_adapter(found, quantise_as(network, found.adapter))

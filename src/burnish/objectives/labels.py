@@ -65,11 +65,14 @@ def regression_counts(batch: Batch, *, huber: float | None = None) -> Mapping[st
     return {"error": batch.weight_N.sum()}
 
 
-def ner(outputs: Outputs, batch: Batch) -> Loss:
+def ner(outputs: Outputs, batch: Batch, *, twice: bool | None = None) -> Loss:
     """A head that tags every token: names of people, products, dates, whatever spans the rows mark.
 
     The weighted sum over tokens of the cross-entropy in nats: of one tag out of O, B-x, I-x per token, or, where spans overlap, summed
     over a layer of three tags for each type. Metrics: the share of tokens with the right tags, and of those that lie in a span.
+    `twice` concerns how rows are shown (`data.renderings`): a causal model gets a text two times and is read the second time, where it
+    has seen what follows each token, unless this is false (Springer et al. 2024, "Repetition Improves Language Model Embeddings", arXiv
+    2402.15449).
     Source: Ramshaw and Marcus 1995, arXiv cmp-lg/9505040 (tags); Lample et al. 2016, arXiv 1603.01360, section 2 (softmax variant).
     """
     from torch.nn.functional import cross_entropy
@@ -88,16 +91,18 @@ def ner(outputs: Outputs, batch: Batch) -> Loss:
     return Loss(terms={"nll": (loss_N * weight_N).sum()}, metrics=metrics)
 
 
-def ner_counts(batch: Batch) -> Mapping[str, torch.Tensor]:
+def ner_counts(batch: Batch, *, twice: bool | None = None) -> Mapping[str, torch.Tensor]:
     """Return the denominator of `ner`: the sum of the weights, a token each."""
     return {"nll": batch.weight_N.sum()}
 
 
-def qa(outputs: Outputs, batch: Batch) -> Loss:
+def qa(outputs: Outputs, batch: Batch, *, windows: int = 4) -> Loss:
     """A head that finds the answer to a question in its context, or says that it is not there.
 
     Scores [N, 2] for start and end; of each sequence a softmax over its read-outs, and the mean of the two cross-entropies in nats
     against the streams "start" and "end", which share the right places. Metric: the share of windows with both ends right.
+    `windows` concerns which rows are shown (`data.renderings`): of a long context so many windows are learned from, those that hold the
+    answer first, others drawn by the seed; 0 for all of them.
     Source: Devlin et al. 2018, "BERT", arXiv 1810.04805, sections 4.2 and 4.3.
     """
     import torch
@@ -117,7 +122,7 @@ def qa(outputs: Outputs, batch: Batch) -> Loss:
     return Loss(terms={"nll": nll}, metrics={"exact": _share((hits_SC > 0).all(-1)[seen_S])})
 
 
-def qa_counts(batch: Batch) -> Mapping[str, torch.Tensor]:
+def qa_counts(batch: Batch, *, windows: int = 4) -> Mapping[str, torch.Tensor]:
     """Return the denominator of `qa`: the weights of the right places, so that a window of weight 1 counts 1."""
     right_N = _kept(batch.streams["start"], batch) + _kept(batch.streams["end"], batch)
     return {"nll": (right_N * batch.weight_N[batch.weight_N != 0]).sum() / 2}

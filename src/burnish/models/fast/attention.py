@@ -1,0 +1,76 @@
+"""Attention over short rows on a CPU: plain matrix products instead of the fused kernel, whose set-up costs more than the rows.
+
+Enters: queries, keys and values of one layer, as the ecosystem's attention interface hands them over. Leaves: what the ecosystem's own
+function returns; that function is the plain twin, and takes every call that is not of this kind. It is the backward pass of the fused CPU
+kernel that is slow for short rows, so where no gradient is wanted everything stays the ecosystem's, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+LONGEST = 256
+"""Tokens of a row at most: beyond, the fused kernel wins or comes close, and keeping all weights for the backward pass costs memory."""
+
+NAME = "burnish_short_rows"
+
+
+def attend_short_rows(network: Any) -> bool:
+    """Let a network's layers use `attention` where it pays, and return whether they do: not on a GPU, and not in older architectures.
+
+    Weights, names and what is saved stay as they are.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if not getattr(network, "_supports_attention_backend", False) or network.config._attn_implementation != "sdpa":
+        return False
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    network.set_attn_implementation(NAME)
+    return True
+
+
+def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, None]:
+    """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
+
+    `query` is [B, H, T, D], `key` and `value` [B, K, T, D] with K dividing H; `attention_mask` None lets each place see itself and what
+    stands before it, or everything where the layer is not causal. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if _is_short(query, key, value, attention_mask, options):
+        asked = options.get("is_causal")
+        causal = getattr(module, "is_causal", True) if asked is None else asked
+        return _products(query, key, value, options.get("scaling"), bool(causal)), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+def _is_short(query: Any, key: Any, value: Any, attention_mask: Any, options: dict[str, Any]) -> bool:
+    """Return whether a call is of the kind that this file computes: whole short rows on a CPU that a gradient is wanted of, no extras."""
+    if not (query.requires_grad or key.requires_grad or value.requires_grad):
+        return False
+    rows, width = query.shape[2], query.shape[3]
+    plain = attention_mask is None and not options.get("dropout")
+    special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap"))
+    whole = rows == key.shape[2] and key.shape[3] == value.shape[3] == width
+    # weights [H, T, T] of a row are then at most four times as large as its queries [H, T, D]
+    return plain and not special and whole and query.device.type == "cpu" and rows <= min(LONGEST, 4 * width)
+
+
+def _products(query: Any, key: Any, value: Any, scaling: float | None, causal: bool) -> Any:
+    """Return the attention of all heads: one batched product per group of heads that share their keys, softmax in float32."""
+    import torch
+
+    rows, heads, length, width = query.shape
+    shared = key.shape[1]
+    scale = 1 / math.sqrt(width) if scaling is None else scaling
+    query = (query * scale).reshape(rows * shared, -1, width)
+    key, value = key.reshape(rows * shared, length, width), value.reshape(rows * shared, length, width)
+    weights = torch.bmm(query, key.transpose(1, 2)).view(rows * shared, -1, length, length)
+    if causal:
+        weights = weights + torch.full((length, length), -torch.inf, dtype=weights.dtype, device=weights.device).triu_(1)
+    weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
+    mixed = torch.bmm(weights.view(rows * shared, -1, length), value)
+    return mixed.view(rows, heads, length, width).transpose(1, 2).contiguous()
