@@ -151,6 +151,32 @@ def test_a_run_of_it_finishes_with_a_report_of_a_score_that_fits(objective: str,
     assert len(losses) == 4 and all(isinstance(loss, float) for loss in losses)
 
 
+def test_a_run_of_attempts_is_checked_without_an_estimate(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still to be written has no length: nothing is said of the cost, and nothing fails."""
+    monkeypatch.setattr("burnish.prepare.measure_matmul", lambda *_, **__: 1e9)
+    assert prepare(api.resolve(run_of(place, "grpo", tmp_path / "run")), measure=True).report["estimate"] is None
+    assert prepare(api.resolve(run_of(place, "dpo", tmp_path / "run")), measure=True).report["estimate"]
+
+
+def test_kto_takes_pairs_as_two_thumbs_and_is_measured_on_them(place: Path, tmp_path: Path) -> None:
+    thumbs = [
+        {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+        for row in map(pair, range(24))
+        for side in ("chosen", "rejected")
+    ]
+    (place / "both.jsonl").write_text("".join(json.dumps(row) + "\n" for row in thumbs))
+    run = run_of(place, "kto", tmp_path / "pairs", data={"source": str(place / "pairs.jsonl"), "near_duplicates": False})
+    report = json.loads((api.tune(run) / "report.json").read_text())
+    assert report["headline"] == "preference_accuracy" and report["scores"]["preference_accuracy"]["n"] > 0
+    found = {}
+    for name in ("pairs", "both"):
+        run["data"] = {"source": str(place / f"{name}.jsonl"), "near_duplicates": False, "dev_share": 0, "test_share": 0}
+        run["evaluate"]["every"] = 0
+        sequences = prepare(api.resolve(run)).sequences()
+        found[name] = sorted((one.tokens_T.tolist(), one.streams["rating"].tolist()) for one in sequences)
+    assert found["pairs"] == found["both"] and len(found["pairs"]) == 48
+
+
 @pytest.mark.parametrize("objective", ["dpo", "kto", "grpo", "ppo", "mlm", "classification", "distill"])
 def test_pain_16_stopped_and_taken_up_again_is_uninterrupted(objective: str, place: Path, tmp_path: Path) -> None:
     """Also where streams were filled before step 0, and where the model's own attempts are what is learned from."""
@@ -194,7 +220,7 @@ def test_a_reward_model_judges_what_another_run_attempts(place: Path, tmp_path: 
         ("dpo", "dialogs.jsonl", "cannot learn from Dialog rows"),
         ("classification", "pairs.jsonl", "cannot learn from Pair rows"),
         ("ner", "labelled.jsonl", "cannot learn from Labelled rows"),
-        ("kto", "pairs.jsonl", "cannot learn from Pair rows"),
+        ("kto", "dialogs.jsonl", "cannot learn from Dialog rows"),
     ],
 )
 def test_rows_of_another_kind_are_refused_with_the_first_one(

@@ -292,7 +292,9 @@ def _filled(plan: Plan) -> Plan:
 
 def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
     """Return the data report of the run, with an estimate of its cost where asked; of several tasks each has a report of its own."""
-    estimated = estimate_cost(plan) if measure else None
+    # What the model attempts by itself has no length before it is written, so nothing can be said of its cost.
+    learned = all(part.rows.learned for part in plan.parts.values())
+    estimated = estimate_cost(plan) if measure and learned else None
     if len(plan.parts) == 1:
         return task_report(plan.first, notes=plan.notes, estimated=estimated)
     shares = dict(zip(plan.parts, plan.shares(), strict=True))

@@ -17,7 +17,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
 from burnish.teacher import fill as fill_teacher
 from burnish.tune_rollouts import make_rollouts
-from burnish.types import Batch, Rated
+from burnish.types import Batch, Pair, Rated
 
 if TYPE_CHECKING:
     from burnish.tune_state import Running
@@ -50,7 +50,7 @@ def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
     fixed = _fixed(running, part, units)
     if not part.reads("divergence"):
         return fixed
-    examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated)]
+    examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated | Pair)]
     others = unrelated(part.renderer, examples, seed=part.config.seed)
     kept = [others[row] for row in part.kept]
     return WithDivergence(fixed, running.model, _with_reference(running, part, kept, "unrelated"), running.ranks)

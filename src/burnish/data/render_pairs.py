@@ -92,13 +92,24 @@ def within_pairs(sequences: Iterable[Sequence], limit: int, *, policy: Literal["
     return [sequence for place, sequence in enumerate(kept) if place not in lost]
 
 
-def unrelated(renderer: Renderer, examples: Many[Rated], *, seed: int) -> list[list[Sequence]]:
+def thumbs_of(pair: Pair) -> tuple[Rated, Rated]:
+    """Return a pair as two rated answers: the chosen one with a thumb up, the rejected one with a thumb down."""
+    sides = ((pair.chosen, 1.0), (pair.rejected, 0.0))
+    up, down = (
+        Rated(messages=(*pair.prompt, *answer), rating=rating, origin=pair.origin, group=pair.group) for answer, rating in sides
+    )
+    return up, down
+
+
+def unrelated(renderer: Renderer, examples: Many[Rated | Pair], *, seed: int) -> list[list[Sequence]]:
     """Return for each example its prompt with another row's answer, an answer to another prompt, as KTO's reference point needs them.
+
+    Of a pair the chosen answer is taken.
 
     Which row that is follows from the seed. Sequences are cut to the renderer's `max_length`; an example whose prompt leaves no room gets
     none. They carry no streams yet. Raises DataError where all rows have the same prompt, since no answer is then unrelated.
     """
-    rows = [_asked_and_answered(example) for example in examples]
+    rows = [_asked_and_answered(thumbs_of(example)[0] if isinstance(example, Pair) else example) for example in examples]
     found = []
     for example, (prompt, _), other in zip(examples, rows, _partners([prompt for prompt, _ in rows], examples, seed), strict=True):
         sequence = _shortened(_read(renderer, prompt, rows[other][1], example.origin, role="policy", group=0), renderer.max_length)
@@ -106,7 +117,7 @@ def unrelated(renderer: Renderer, examples: Many[Rated], *, seed: int) -> list[l
     return found
 
 
-def _partners(prompts: Many[Messages], examples: Many[Rated], seed: int) -> list[int]:
+def _partners(prompts: Many[Messages], examples: Many[Rated | Pair], seed: int) -> list[int]:
     """Return for each row the next one with another prompt, in a circle whose order follows from the seed."""
     size = len(prompts)
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(size)

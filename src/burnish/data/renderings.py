@@ -14,7 +14,7 @@ from typing import Any, Literal
 from burnish.data.render import Renderer
 from burnish.data.render_heads import REWARD, HeadRenderer, HeadSpec, Kind, spec_for
 from burnish.data.render_masked import masking
-from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, within_pairs
+from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, thumbs_of, within_pairs
 from burnish.errors import ConfigError
 from burnish.types import Example, Pair, Rated, Sequence
 
@@ -79,11 +79,12 @@ def pairs(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
 
 
 def rated(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
-    """Return what renders an answer with its thumb."""
+    """Return what renders an answer with its thumb; a pair is two of them, one up and one down."""
 
     def sequences(example: Example, number: int) -> list[Sequence]:
-        assert isinstance(example, Rated), "the objective reads rated answers"
-        return rated_sequences(renderer, example)
+        assert isinstance(example, Rated | Pair), "the objective reads rated answers and pairs"
+        rows = thumbs_of(example) if isinstance(example, Pair) else (example,)
+        return [sequence for row in rows for sequence in rated_sequences(renderer, row)]
 
     return Rows(sequences, _within(renderer))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from burnish.objectives.parts import above_0, answered, divergence_from_reference, from_0, log_ratio, mean_per_sequence, refuse
-from burnish.types import Batch, Loss, Objective, Outputs, Rated
+from burnish.types import Batch, Loss, Objective, Outputs, Pair, Rated
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ KTO = Objective(
     counts=kto_counts,
     terms=("preference",),
     needs=("logprobs",),
-    reads=(Rated,),
+    reads=(Rated, Pair),
     metrics=("accuracy", "desirable_reward", "undesirable_reward", "divergence", "kl"),
     renders="rated",
     preference="ratio",
