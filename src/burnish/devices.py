@@ -112,6 +112,19 @@ def apply_device(device: Device) -> None:
     torch.set_float32_matmul_precision("medium" if device.products == "bfloat16" else "highest")
 
 
+def peak_memory(device: Device) -> int:
+    """Return the most bytes that this process has held: on the GPU where it works on one, else in the machine's memory."""
+    if device.name.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux kibibytes
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """The processes of a run: this one's number, how many there are, and sums over all of them.

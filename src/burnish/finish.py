@@ -220,6 +220,7 @@ def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str
         "tokens_per_second": round(progress["tokens"] / seconds, 1) if seconds else None,
         "parameters": total,
         "trainable": moving,
+        "peak_memory_gb": round(progress["memory"] / 1e9, 2),
         "device": f"{model.target.name}, weights {model.target.dtype}, products {model.target.products}, {model.target.threads} threads",
         "burnish": __version__,
         "finished": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),

@@ -7,14 +7,18 @@ threshold above which an answer is given. Called by `finish`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from burnish.data.batching import FixedBatches
+from burnish.data.batching import FixedBatches, collate, cut_padded
 from burnish.devices import Device
-from burnish.models import Model, head_modules, load_model
+from burnish.models import Model, head_modules, hidden_states, load_model
+from burnish.models.fast import with_states_kept
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan
 from burnish.reading import choose_threshold
+from burnish.sampling.mode import evaluating
 from burnish.train import TaskLoss, train
+from burnish.types import Sequence
 
 HEAD_RATE = 5e-3
 """Learning rate of a head alone: a single layer, which takes far greater steps than the network below it."""
@@ -33,25 +37,43 @@ def head_on_frozen_base(plan: Plan, target: Device) -> Model:
     network = model.plain()
     for name in head_modules(network):
         network.get_submodule(name).requires_grad_(True)
+    kept = with_states_kept(model, part.sequences, _states)
+    alone, units = kept if kept is not None else (model, part.sequences)
     batches = FixedBatches(
-        examples=part.sequences,
+        examples=units,
         order=part.order(),
         batch=settings.train.batch,
         tokens=settings.train.tokens,
         packing=settings.train.packing,
         pad_id=model.pad_id(),
         device=model.device,
-        mask=model.encoder,
+        mask=alone.encoder,
     )
     steps = settings.train.steps or 1
     moving = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     tasks = {part.name: TaskLoss(part.objective, part.config.objective.options)}
     schedule = Schedule(HEAD_RATE, steps, round(settings.train.warmup * steps), settings.train.schedule)
-    for _ in train(model, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.train.clip):
+    for _ in train(alone, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.train.clip):
         pass  # the head learns; nothing of this run is kept but the figures
     network.requires_grad_(False)
     network.eval()
     return model
+
+
+def _states(model: Model, sequences: list[Sequence]) -> list[Any]:
+    """Return the hidden states [N, H] at the read-outs of each sequence, read in batches of like lengths."""
+    import torch
+
+    found: list[Any] = [None] * len(sequences)
+    # The group carries each sequence's number through the batches, which are cut by length.
+    units = [[replace(sequence, group=number, task="main", streams={})] for number, sequence in enumerate(sequences)]
+    with evaluating(model.network), torch.no_grad():
+        for part in cut_padded(units, 8192):
+            batch = collate(part, packing=False, pad_id=model.pad_id(), device=model.device, mask=model.encoder)
+            pieces = hidden_states(model, batch).split([len(sequence.at_N) for sequence in part])
+            for sequence, piece in zip(part, pieces, strict=True):
+                found[sequence.group] = piece
+    return found
 
 
 def with_threshold(plan: Plan, model: Model) -> Plan:

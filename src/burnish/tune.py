@@ -17,7 +17,7 @@ from typing import Any
 
 from burnish import config, locks, runs, tune_saving
 from burnish.config import Resolved
-from burnish.devices import Device, Ranks, join_ranks, leave_ranks
+from burnish.devices import Device, Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
 from burnish.finish import asking_of, conclude, preferred
@@ -357,6 +357,7 @@ def _finish(running: Running) -> None:
     if settings.evaluate.best and progress.best is not None and progress.best_step != progress.step:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
+    memory = peak_memory(running.model.target)  # before other models are loaded to compare with
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)
     gc.collect()
@@ -365,7 +366,7 @@ def _finish(running: Running) -> None:
         running.run,
         running.model,
         before=running.before["test"],
-        progress=asdict(progress),
+        progress={**asdict(progress), "memory": memory},
         asking=_asking(running),
         say=running.watch.say,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
 from burnish.models.fast import compile_layers
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
-from burnish.models.forward import forward
+from burnish.models.forward import forward, hidden_states
 from burnish.models.heads import HeadSpec, add_value_head, head_modules, is_encoder
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.save import restore_weights, save_model
@@ -33,6 +33,7 @@ __all__ = [
     "fingerprint",
     "forward",
     "head_modules",
+    "hidden_states",
     "is_encoder",
     "load_model",
     "longest_input",

@@ -63,6 +63,13 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     return Outputs(logprobs_N, entropy_N if "entropy" in needs else None, likely_NK, values_N=values_N)
 
 
+def hidden_states(model: Model, batch: Batch) -> torch.Tensor:
+    """Return what the trunk of a model with a head says at the read-outs, [N, H]."""
+    place_N = batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
+    place_N = place_N + batch.layout.start_S[batch.sequence_N] + batch.at_N
+    return model.trunk()(**model_inputs(model, batch.layout)).last_hidden_state.flatten(0, 1)[place_N]
+
+
 def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
     """Return the keyword arguments of a Hugging Face network for this layout.
 
