@@ -1,10 +1,11 @@
 """Make docs/results.md: every figure from a run of this machine, with the command that made it.
 
-    burnish data get banking77    (likewise instruct_rasbt and us_code_sample, which need --from FOLDER)
+    burnish data get banking77    (likewise the other public sets; some need --from FOLDER)
     python benchmarks/results.py            runs what has no finished run yet, then writes the page
     python benchmarks/results.py --write    writes the page from the runs that are there
+    python benchmarks/results.py NAME …     the same for these runs
 
-Enters: the run files in examples/ and the demo. Leaves: docs/results.md.
+Enters: the run files in examples/ and the demo. Leaves: docs/results.md. Which runs there are, and in which table, stands in `results_runs`.
 """
 
 from __future__ import annotations
@@ -13,43 +14,14 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from results_runs import HEAD, JOBS, NOTES, TABLES, Table, command
+
 ROOT = Path(__file__).parent.parent
-RUNS = {
-    "demo": ("burnish demo", "The demo: a help desk's messages, 14 categories (bundled sample rows)."),
-    "banking77": (
-        "burnish tune examples/banking77.toml",
-        "Customer questions to a bank, 77 intents, answered by generating the intent's name.",
-    ),
-    "instruct_rasbt": (
-        "burnish tune examples/instruct_rasbt.toml",
-        "Short instructions; likelihood and overlap with the reference answers.",
-    ),
-    "us_code": ("burnish tune examples/us_code.toml", "Continued pretraining on statutes; bits per byte of held-out sections."),
-    "nursing": (
-        "burnish tune examples/nursing.toml",
-        "Continued pretraining on nursing books, which the base has not seen; bits per byte of held-out modules.",
-    ),
-}
-HEAD = """# Results
-
-Every figure here was made by the command above its table; `make results` makes them all again. Values are means over held-out rows
-that share no group with the training rows; in brackets 95 % intervals by a paired bootstrap over groups. "Base" is the bundled model
-`tiny` (10.2 M parameters) before tuning, "tuned" the same model after it, "linear" a logistic regression on TF-IDF features (for
-labels) or the answer of the nearest training row (for free text). What the bundled models can do by themselves stands in
-[base_model.md](base_model.md).
-
-The bundled model is small and was trained for about an hour: read these tables as proof that the tool does and measures what it
-says, not as what a large model would reach. Where the linear baseline is as good or better, the report says so, and you should take it.
-The runs had one thread each, beside other work of the machine: their seconds are upper bounds.
-
-About the demo: its rows were composed from wordings written for burnish (`benchmarks/make_samples.py`), and how much the subject lines
-give away was set so that a linear classifier reaches about 87 %. The use case was shortened from four epochs to three, to save time, after
-its test table at four epochs had been seen on the first bundled model, so take its figures as slightly hopeful. The checkpoint is chosen
-on dev rows alone.
-"""
+Report = dict[str, Any]
 
 
 def cell(value: dict[str, Any] | None) -> str:
@@ -61,40 +33,142 @@ def cell(value: dict[str, Any] | None) -> str:
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def section(name: str, folder: Path) -> str:
-    """Return the part of the page for one run."""
-    command, about = RUNS[name]
+def read(name: str) -> Report | None:
+    """Return what a finished run measured, with its machine; None where there is no such run."""
+    folder = ROOT / "runs" / name
+    if not (folder / "report.json").is_file():
+        return None
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    run = report["run"]
-    lines = [f"## {name}", "", about, "", f"    {command}", ""]
-    lines += ["| score | base | tuned | difference | linear | n | groups |", "|---|---|---|---|---|---|---|"]
+    return report | {"environment": json.loads((folder / "environment.json").read_text(encoding="utf-8"))}
+
+
+# ------------------------------------------------------------------------------------------------------------------ a run by itself
+
+
+def section(name: str, report: Report) -> str:
+    """Return the part of the page for one run: all its scores."""
+    run, environment = report["run"], report["environment"]
+    lines = [f"### {name}", "", JOBS[name].about, "", f"    {command(name)}", ""]
+    lines += ["| score | base | tuned | difference | classical | n | groups |", "|---|---|---|---|---|---|---|"]
     for score, row in report["scores"].items():
         better = "" if row["higher_is_better"] else " (lower is better)"
         cells = [cell(row.get(arm)) for arm in ("base", "tuned", "difference", "baseline")]
         lines.append(f"| {score}{better} | {' | '.join(cells)} | {row['n']} | {row['groups']} |")
     lines += ["", report["verdict"], ""]
-    lines.append(
-        f"{run['steps']} steps, {run['tokens']:,} tokens, {run['seconds']:.0f} s of training ({run['tokens_per_second']:,.0f} tokens/s), "
-        f"technique {run['technique']}; {environment['cpu']['model']}, {environment['cpu']['cores']} cores, {run['device']}; {run['finished']} UTC."
-    )
+    lines.append(f"{_training(run)}, technique {run['technique']}; {_machine(run, environment)}; {run['finished']} UTC.")
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def _training(run: dict[str, Any]) -> str:
+    speed = f"{run['tokens_per_second']:,.0f} tokens/s" if run["tokens_per_second"] else "no tokens"
+    return f"{run['steps']} steps, {run['tokens']:,} tokens, {run['seconds']:.0f} s of training ({speed})"
+
+
+def _machine(run: dict[str, Any], environment: dict[str, Any]) -> str:
+    return f"{environment['cpu']['model']}, {environment['cpu']['cores']} cores, {run['device']}"
+
+
+# ------------------------------------------------------------------------------------------------------------- runs beside each other
+
+
+def table(one: Table) -> str:
+    """Return the part of the page for runs that are compared: a row for each, commands below, what is behind a classical row first."""
+    found = {name: report for name in one.runs if (report := read(name)) is not None}
+    if not found:
+        return ""
+    lines = [f"## {one.title}", "", one.about, ""]
+    behind = [name for name, report in found.items() for score in _shown(one, report)[:1] if _behind(report["scores"][score])]
+    if behind:
+        lines += [f"**The classical row does better, outside chance, in {', '.join(behind)}.**", ""]
+    lines += _rows(one, found)
+    lines += ["", "```sh", *(command(name) for name in found), "```", ""]
+    lines += [NOTES[name] for name in found if name in NOTES]
+    first = next(iter(found.values()))
+    lines += ["", f"Machine: {_machine(first['run'], first['environment'])}."]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(one: Table, found: dict[str, Report]) -> list[str]:
+    arms = [arm for arm in ARMS if any(arm in row for report in found.values() for row in report["scores"].values())]
+    general = [name for name in one.general if any(name in _general(report) for report in found.values())]
+    heads = ["run", "score", *(ARMS[arm] for arm in arms), "n", "groups", *general, *(COLUMNS[name] for name in one.columns)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name, report in found.items():
+        for number, score in enumerate(_shown(one, report)):
+            row, first = report["scores"][score], number == 0
+            cells = [name if first else "", score + ("" if row["higher_is_better"] else " (lower is better)")]
+            cells += [cell(row.get(arm)) for arm in arms] + [str(row["n"]), str(row["groups"])]
+            cells += [cell(_general(report).get(each, {}).get("difference")) if first else "" for each in general]
+            cells += [_fact(report["run"], column) if first else "" for column in one.columns]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+ARMS = {
+    "zero_shot": "zero-shot",
+    "base": "base",
+    "tuned": "tuned",
+    "difference": "difference",
+    "baseline": "classical",
+}
+"""The columns of a score, in their order, by the name of the arm in report.json."""
+
+COLUMNS = {"trainable": "parameters that move", "seconds": "training", "peak_memory_gb": "peak memory"}
+
+
+def _shown(one: Table, report: Report) -> list[str]:
+    """Return the scores of a run that a table shows."""
+    return [score for score in report["scores"] if not one.scores or score in one.scores]
+
+
+def _behind(row: dict[str, Any]) -> bool:
+    """Return whether the tuned model's interval lies below the classical row's value."""
+    tuned, classical = row.get("tuned"), row.get("baseline")
+    if not tuned or not classical or tuned["low"] is None or classical["mean"] is None:
+        return False
+    return tuned["high"] < classical["mean"] if row["higher_is_better"] else tuned["low"] > classical["mean"]
+
+
+def _general(report: Report) -> dict[str, Any]:
+    """Return what the run forgot, by score."""
+    return (report.get("forgetting") or {}).get("scores") or {}
+
+
+def _fact(run: dict[str, Any], column: str) -> str:
+    value = run.get(column)
+    if value is None:
+        return "–"
+    return {"seconds": f"{value:,.0f} s", "peak_memory_gb": f"{value:.2f} GB"}.get(column, f"{value:,}")
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the page
+
+
+def make(names: Iterable[str]) -> None:
+    """Carry out the runs that have no report yet."""
+    for name in names:
+        if not (ROOT / "runs" / name / "report.json").is_file():
+            subprocess.run([sys.executable, "-m", *command(name).split()], cwd=ROOT, check=True)
+
+
+def write() -> None:
+    """Write the page from the runs that are there."""
+    parts = [HEAD, *filter(None, map(table, TABLES)), "## Jobs one by one\n"]
+    parts += [section(name, report) for name in JOBS if (report := read(name)) is not None and JOBS[name].alone]
+    (ROOT / "docs" / "results.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs to carry out; none: all")
     parser.add_argument("--write", action="store_true", help="only write the page from finished runs")
-    write_only = parser.parse_args().write
-    parts = [HEAD]
-    for name, (command, _) in RUNS.items():
-        folder = ROOT / "runs" / name
-        if not (folder / "report.json").is_file():
-            if write_only:
-                continue
-            subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, check=True)
-        parts.append(section(name, folder))
-    (ROOT / "docs" / "results.md").write_text("\n".join(parts), encoding="utf-8")
+    asked = parser.parse_args(arguments)
+    if unknown := sorted(set(asked.names) - set(JOBS)):
+        parser.error(f"no such run: {', '.join(unknown)}; expected some of {', '.join(JOBS)}")
+    if not asked.write:
+        make(asked.names or JOBS)
+    write()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ FIELDS = [
     "train.beta2",
     "train.clip",
     "train.compile",
+    "train.average",
     "save.every",
     "save.keep",
     "evaluate.every",

@@ -210,6 +210,8 @@ def test_a_reward_model_judges_what_another_run_attempts(place: Path, tmp_path: 
     output = api.tune(run_of(place, "ppo", tmp_path / "ppo", rollout=rollout))
     rewards = [line["rollout/reward"] for line in steps(output) if "loss" in line]
     assert len(rewards) == 4 and len(set(rewards)) > 1
+    report = json.loads((output / "report.json").read_text())
+    assert {"base", "tuned", "difference"} <= report["scores"]["reward"].keys() and report["headline"] != "reward"
     with pytest.raises(api.ConfigError, match="is no reward model"):
         api.tune(run_of(place, "ppo", tmp_path / "no", rollout={**rollout, "reward": [{"model": str(place / "stub")}]}))
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from burnish import atomic, finish
+from burnish import api, atomic, finish
 from burnish.assets import BUNDLED, bundled_model, probe
-from burnish.averaging import average
+from burnish.averaging import average, average_with_base
 from burnish.data.seen import load_seen, seen_of
 from burnish.errors import ConfigError, ModelError, UsageError
 from burnish.evaluate import Asking
@@ -23,6 +23,7 @@ from burnish.forgetting import PARTS, General, changed, forgetting, general_answ
 from burnish.forgetting_answers import declines, says_not_stated
 from burnish.models import Model, adapt, load_model, save_model
 from burnish.objectives import OBJECTIVES
+from burnish.prepare import prepare
 from burnish.report import page, print_scores
 from burnish.runs import Run
 from burnish.sampling import Options
@@ -324,3 +325,38 @@ def base_stream(model: Model, part: Sequence) -> Sequence:
         logits_TV = model.network(input_ids=torch.as_tensor(part.tokens_T).long()[None], use_cache=False).logits[0]
     own_N = logits_TV.log_softmax(-1)[torch.as_tensor(part.at_N).long(), torch.as_tensor(part.target_N).long()]
     return replace(part, streams={"reference": own_N.numpy()})
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "selective"])
+def test_a_run_averages_its_result_as_a_folder_is_averaged(name: str, tuned: dict[str, Path], tmp_path: Path) -> None:
+    """`train.average`: the same run, its result a quarter of the way from the base."""
+    whole = load_model(str(tuned["base"]), cpu())
+    options = {"last_layers": 1} if name == "selective" else {}
+    adapt(whole, TECHNIQUES[name], options)
+    run(whole, cut(eight_sequences(whole), 10**9), steps=3, rate=1e-2)
+    atomic.write_directory(tmp_path / "whole", lambda place: save_model(whole, place), manifest={})
+    expected = logits(
+        average(str(tmp_path / "whole"), tmp_path / "a", share=0.25, base=None if name == "lora" else str(tuned["base"]))
+    )
+    average_with_base(whole, 1.0)
+    same = whole.network(input_ids=torch.arange(3, 40)[None], use_cache=False).logits.detach()
+    torch.testing.assert_close(same, logits(tmp_path / "whole"), atol=1e-5, rtol=1e-5)
+    average_with_base(whole, 0.25)
+    found = whole.network(input_ids=torch.arange(3, 40)[None], use_cache=False).logits.detach()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(found, same, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"technique": "prompt"}, "not proportional to anything"),
+        ({"technique": "dora"}, "these are: full, lora, qlora, selective"),
+        ({"objective": "classification", "technique": "full"}, "a head begins as random numbers"),
+        ({"model": {"init": "llama"}, "technique": "full"}, "random weights"),
+    ],
+)
+def test_what_a_run_cannot_average_is_refused_before_anything_is_read(more: dict[str, Any], says: str, tmp_path: Path) -> None:
+    run_file: dict[str, Any] = {"model": "tiny", "output": str(tmp_path / "out"), "data": str(tmp_path / "none.jsonl"), **more}
+    with pytest.raises(ConfigError, match=says):
+        prepare(api.resolve({**run_file, "train": {"average": 0.5}}))

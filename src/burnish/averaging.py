@@ -7,19 +7,22 @@ opens with the same loaders. Of an adapter only the adapter is written, scaled; 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from burnish import atomic
 from burnish.errors import ConfigError, ModelError, UsageError
-from burnish.models import Found, find_model, refuse_foreign_code
+from burnish.models import Found, Model, find_model, load_model, refuse_foreign_code
+from burnish.techniques.folded import merged_in
 
 if TYPE_CHECKING:
     import torch
 
 UP = (".lora_B.weight", ".lora_embedding_B")
 """Ends of the names of the factor of an adapter that is scaled: the update is B A, so scaling B alone scales it."""
+UP_IN_MEMORY = re.compile(r"\.lora_(B|embedding_B)\.")
 DOWN = (".lora_A.weight", ".lora_embedding_A")
 
 
@@ -55,6 +58,28 @@ def average(tuned: str, folder: Path | str, *, share: float, base: str | None = 
 
     atomic.write_directory(target, fill, manifest=facts)
     return target
+
+
+def average_with_base(model: Model, share: float) -> None:
+    """Average a model that was just tuned with what it was tuned from, in place; 1 leaves it as it is.
+
+    As `average` does it, by the way that the model's technique names (`Technique.averages`).
+    """
+    import torch
+
+    assert model.technique is not None and model.technique.averages is not None, "prepare refuses other techniques"
+    if share == 1.0:
+        return
+    moving = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}
+    with torch.no_grad():
+        if model.technique.averages == "factor":
+            for name, parameter in moving.items():
+                parameter.mul_(share if UP_IN_MEMORY.search(name) else 1.0)
+            return
+        network = load_model(model.found.name, model.target).network
+        base = dict((merged_in(network) if hasattr(network, "peft_config") else network).named_parameters())
+        for name, parameter in moving.items():
+            parameter.copy_(_mixed(base[name], parameter, share))
 
 
 _PICKLES = atomic.PICKLE_SUFFIXES - {".npy"}  # `seen.npy` says what the model was trained on, and is read without unpickling

@@ -33,10 +33,12 @@ def conclude(
     asking: Asking,
     say: Callable[[str], None],
     before: Mapping[str, Sequence[Answer]] | None = None,
+    worth: Score | None = None,
 ) -> dict[str, Any]:
     """Save the model, measure it on the test rows beside its base, write the report, and return what report.json holds.
 
-    `before` holds what the policy preferred before step 0, by task, where an objective compares with that.
+    `before` holds what the policy preferred before step 0, by task, where an objective compares with that. `worth` is the reward that a
+    run of attempts worked for, as a score.
     """
     plan = with_threshold(plan, model)
     atomic.write_directory(
@@ -58,7 +60,7 @@ def conclude(
         return written
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
     arms = _arms(plan, model, held_out, asking, before or {})
-    measures = {name: _measure(plan.parts[name], tasks, arms[name]) for name, tasks in held_out.items()}
+    measures = {name: _measure(plan.parts[name], tasks, arms[name], worth) for name, tasks in held_out.items()}
     notes = [*plan.notes, *(note for part in plan.parts.values() for note in part.gathered.notes)]
     written = {
         "schema": 1,
@@ -90,11 +92,12 @@ def _arms(
     return {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])} for name in held_out}
 
 
-def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], worth: Score | None) -> dict[str, Any]:
     """Return the measured part of the report of one task, the linear baseline beside the arms where the run wants it."""
     settings = part.config
     linear = linear_baseline(part.tasks("train"), tasks, seed=settings.seed) if settings.evaluate.baseline else None
-    return measured(tasks, arms, resolve_scores(settings.score), baseline=linear, seed=settings.seed)
+    scores = resolve_scores(settings.score) | ({} if worth is None or part.rows.learned else {"reward": worth})
+    return measured(tasks, arms, scores, baseline=linear, seed=settings.seed)
 
 
 def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:

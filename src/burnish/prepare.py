@@ -171,8 +171,23 @@ def _refuse_idle(resolved: Resolved, objectives: Mapping[str, Objective]) -> Non
         for one in config.rollout.reward
         if (one.score is None) == (one.model is None)
     ]
+    if config.train.average < 1 and (why := _not_averaged(resolved, objectives)) is not None:
+        problems.append(f"train.average = {config.train.average:g}: {why} Leave it out.")
     if problems:
         raise combined(ConfigError, "What the run says and its objective do not fit", problems)
+
+
+def _not_averaged(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
+    """Return why the result of a run cannot be averaged with its base, None where it can."""
+    name = resolved.config.technique.name
+    if resolved.config.model.is_fresh:
+        return "the average with random weights is of no use."
+    if _technique(resolved).averages is None:
+        fitting = ", ".join(one for one, technique in TECHNIQUES.items() if technique.averages is not None)
+        return f"what technique {name!r} learns is not proportional to anything that could be scaled (these are: {fitting})."
+    if any(one.head not in (None, "masked") for one in objectives.values()):
+        return "a head begins as random numbers, which nothing is to be averaged with."
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

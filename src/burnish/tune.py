@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import config, locks, runs, tune_saving
+from burnish.averaging import average_with_base
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import BurnishError, Stopped, UsageError
@@ -28,7 +29,7 @@ from burnish.sampling import Options
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
 from burnish.tune_batches import make_batches
-from burnish.tune_rollouts import told, warned
+from burnish.tune_rollouts import told, warned, worth_of
 from burnish.tune_state import Progress, Running, Watch
 from burnish.types import Answer
 
@@ -358,6 +359,7 @@ def _finish(running: Running) -> None:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
     memory = peak_memory(running.model.target)  # before other models are loaded to compare with
+    average_with_base(running.model, settings.train.average)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)
     gc.collect()
@@ -366,6 +368,7 @@ def _finish(running: Running) -> None:
         running.run,
         running.model,
         before=running.before["test"],
+        worth=worth_of(running.batches),
         progress={**asdict(progress), "memory": memory},
         asking=_asking(running),
         say=running.watch.say,

@@ -21,12 +21,13 @@ from burnish.evaluate import resolve_scores
 from burnish.models import Model, forward, load_model
 from burnish.prepare_task import TaskPlan
 from burnish.reading import head_scores
-from burnish.rewards import LengthGuard, Part
+from burnish.rewards import LengthGuard, Part, rewards
 from burnish.rollouts import Rollouts
 from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
 from burnish.scores import SCORES
-from burnish.types import Answer, Batch, Message, Rated, Task, content
+from burnish.scores.parts import mean
+from burnish.types import Answer, Batch, Message, Rated, Score, Task, content
 
 if TYPE_CHECKING:
     import torch
@@ -166,6 +167,20 @@ def told(source: Any, step: int) -> dict[str, float]:
 def warned(source: Any, scores: list[tuple[int, float]]) -> list[str]:
     """Return what is going wrong with the rollouts so far, in words. `scores` are (step, dev score), more being better."""
     return warnings(source.records, scores) if isinstance(source, Rollouts) else []
+
+
+def worth_of(source: Any) -> Score | None:
+    """Return the reward as a score of held-out answers; None for batches of fixed rows, and where it is a score that stands by itself."""
+    if not isinstance(source, Rollouts):
+        return None
+    if source.guard is None and len(source.parts) == 1 and isinstance(source.parts[0].judge, Score):
+        return None
+
+    def statistics(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
+        values_S = rewards(answers, tasks, source.parts, guard=source.guard).total_S
+        return np.stack([values_S, np.ones(len(values_S))], axis=1)
+
+    return Score(statistics=statistics, combine=mean, best=float("inf"))
 
 
 def state_of(source: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -257,6 +257,8 @@ class Technique:
     restore: Callable[[Any, Path], None] | None = None
     stacks: bool = False
     why_not: str = ""
+    averages: Literal["weights", "factor"] | None = None
+    """How its result can be averaged with the base: weight by weight, or by scaling the factor B of a low-rank update; None: not."""
 
 
 # --------------------------------------------------------------------------------------------------------- answers and their worth

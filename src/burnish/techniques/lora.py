@@ -95,6 +95,7 @@ LORA = Technique(
     save=save,
     restore=restore,
     stacks=True,
+    averages="factor",
 )
 
 # As LoRA: the paper trains both with the same.

@@ -1,0 +1,128 @@
+"""The runs behind docs/results.md: what each is, the command that makes it, and the table in which it stands.
+
+Enters: nothing. Leaves: `JOBS` by name and `TABLES`; `results` carries them out and writes the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD = """# Results
+
+Every figure here was made by the command beside it; `make results` makes them all again. Values are means over held-out rows
+that share no group with the training rows; in brackets 95 % intervals by a paired bootstrap over groups. "Base" is the model before
+tuning, "tuned" the same model after it. "Classical" needs no language model: a linear model on TF-IDF features for labels and numbers,
+the same on what sets two answers apart for pairs, a linear tagger over words and their neighbours for names, the passage nearest to a
+question, or the answer of the nearest training row. What the bundled models can do by themselves stands in [base_model.md](base_model.md).
+
+The bundled models are small (10.2 M parameters) and were trained for a few hours: read these tables as proof that the tool does and
+measures what it says, not as what a large model would reach. Where the classical row is better, it is said first, and you should take it.
+The runs had one thread each, beside other work of the machine: their seconds are upper bounds.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run: what it is in a sentence, its run file in examples/, and what is said differently on the command line."""
+
+    about: str
+    file: str
+    changes: str = ""
+    alone: bool = False
+    """Whether the page has a part for this run by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Runs beside each other. `scores`: which ones are shown (none named: all); `general`: figures of the general probe."""
+
+    title: str
+    about: str
+    runs: tuple[str, ...]
+    scores: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    general: tuple[str, ...] = ()
+
+
+def command(name: str) -> str:
+    """Return the command that makes a run."""
+    job = JOBS[name]
+    if not job.file:
+        return "burnish demo"
+    output = f" output=runs/{name}" if job.changes else ""
+    return f"burnish tune examples/{job.file}.toml{' ' if job.changes else ''}{job.changes}{output}"
+
+
+JOBS: dict[str, Job] = {
+    "demo": Job("The demo: a help desk's messages, 14 categories (bundled sample rows).", "", alone=True),
+    "banking77": Job(
+        "Customer questions to a bank, 77 intents, answered by generating the intent's name.", "banking77", alone=True
+    ),
+    "instruct_rasbt": Job("Short instructions; likelihood and overlap with the reference answers.", "instruct_rasbt", alone=True),
+    "us_code": Job("Continued pretraining on statutes; bits per byte of held-out sections.", "us_code", alone=True),
+    "nursing": Job("Continued pretraining on nursing books, which the base has not seen.", "nursing", alone=True),
+}
+
+NOTES: dict[str, str] = {}
+"""What a reader of a table must know of a run."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------------- heads
+
+HEADS = {
+    "banking77_head": "77 intents of a bank's customers, told by a head",
+    "clinc150_head": "150 intents and what is outside them",
+    "wnut17_ner": "names in noisy posts, strict span F1",
+    "biomedical_ner": "chemicals and diseases in abstracts (BC5CDR), strict span F1",
+    "covid_qa": "where in an article the answer stands",
+}
+JOBS |= {name: Job(about, name) for name, about in HEADS.items()}
+
+# ---------------------------------------------------------------------------------------------------------------------- preferences
+
+PREFERENCES = {
+    "dpo": "",
+    "ipo": "objective=ipo",
+    "simpo": "objective=simpo",
+    "orpo": "objective=orpo",
+    "kto": "objective=kto",
+}
+for _set in ("instruct", "hh"):
+    JOBS |= {f"{_set}_{name}": Job(f"{name} on pairs", f"{_set}_pairs", changes) for name, changes in PREFERENCES.items()}
+    JOBS |= {f"{_set}_reward": Job("a reward model from pairs", f"{_set}_reward")}
+
+# ------------------------------------------------------------------------------------------------------------------- reinforcement
+
+JOBS |= {
+    "instruct_ppo": Job("PPO with the reward model of instruct_reward", "instruct_ppo"),
+    "sentiment_sft": Job("60 steps of imitation", "sentiment_sft"),
+    "sentiment_grpo": Job("GRPO, rewarded for the right label", "sentiment_grpo"),
+    "sentiment_rloo": Job("RLOO, rewarded for the right label", "sentiment_grpo", "objective=rloo"),
+}
+
+TABLES: tuple[Table, ...] = (
+    Table(
+        title="Heads: labels, names, answers",
+        about=(
+            '"Base" of a head is the same head, trained as long on the same rows, on the network as it was; "zero-shot" is the base asked to '
+            "write the answer."
+        ),
+        runs=tuple(HEADS),
+        columns=("seconds",),
+    ),
+    Table(
+        title="Preferences",
+        about=(
+            "The share of held-out pairs of which the better answer is preferred, as the objective reads it; then what became of the answers "
+            "themselves. All begin with the bundled chat model; `reward` gives it a head."
+        ),
+        runs=tuple(f"{group}_{name}" for group in ("instruct", "hh") for name in (*PREFERENCES, "reward")),
+        columns=("seconds",),
+    ),
+    Table(
+        title="Reinforcement learning",
+        about="Each run continues another one and is measured beside it: base is the model before the first attempt.",
+        runs=("sentiment_sft", "sentiment_grpo", "sentiment_rloo", "instruct_ppo"),
+        columns=("seconds",),
+    ),
+)
