@@ -22,5 +22,5 @@ def full(network: PreTrainedModel) -> PreTrainedModel:
 
 # High for full tuning, where 1e-5 is usual for billions of parameters: the models that fit a laptop are small and take it.
 FULL = Technique(
-    function=full, learning_rate=2e-4, merges=False, saves="model", reference="copy", why_not="its weights are the model's own"
+    function=full, learning_rate=5e-4, merges=False, saves="model", reference="copy", why_not="its weights are the model's own"
 )
