@@ -246,7 +246,7 @@ def test_what_makes_the_result_of_a_first_run_stale(place: Path, tmp_path: Path)
 
     assert told() == str(tmp_path / "first"), "steps that follow from epochs and rows are the same run"
     assert told(save__every=1, log__every=3, save__keep=5) == str(tmp_path / "first")
-    assert "train.learning_rate: 0.02 -> 0.0002" in told(train__learning_rate=None)
+    assert "train.learning_rate: 0.02 -> 0.0005" in told(train__learning_rate=None)
     assert "train.steps: 4 -> 7" in told(train__epochs=2)
     assert "train.steps: 4 -> 5" in told(train__epochs=None, train__steps=5)
     assert "data.limit: not set -> 20" in told(data__limit=20)

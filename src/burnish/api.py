@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from burnish.config_schema import RunConfig, as_choice, as_data, as_model
 from burnish.data.render_heads import HeadRenderer
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
 from burnish.evaluate import Asking, answer
+from burnish.find_rate import find_learning_rate as search
 from burnish.gather import gather, read_rows
 from burnish.prepare import prepare, registries
 from burnish.sampling import Options
@@ -99,6 +101,17 @@ def tune(
         for name in resolved.config.task_names:
             gather(resolved.config.of_task(name), resolved.base)
     return carry_out(replace_model(resolved, tune_first=watch), resume=resume, watch=watch)
+
+
+def find_learning_rate(
+    run: str | Path | Mapping[str, Any], *overrides: str, watch: Watch | None = None, **values: Any
+) -> dict[str, Any]:
+    """Try learning rates on the first steps of a run, and return what was found: {"chosen", "usual", "before", "trials", ...} (`find_rate`).
+
+    The run is not started. "chosen" is None where no rate was better than the untuned model. Raises as `tune` does; a run whose `model` is
+    another run file needs that one tuned before.
+    """
+    return asdict(search(replace_model(resolve(run, *overrides, **values), tune_first=None), watch=watch))
 
 
 def pretrain(
@@ -205,6 +218,7 @@ __all__ = [
     "check",
     "demo",
     "evaluate",
+    "find_learning_rate",
     "generate",
     "load",
     "pretrain",

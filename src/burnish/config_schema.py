@@ -193,7 +193,7 @@ class TrainConfig(Table):
     temperature: Annotated[float, Field(ge=1)] = 1.0
     """how several tasks share a step where they name no shares: 1 in proportion to their rows, greater ones more evenly"""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """highest learning rate; not set: that of the technique"""
+    """highest learning rate; not set: by technique, width of the model and objective"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """how the learning rate goes on after the warm-up"""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03

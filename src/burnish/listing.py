@@ -6,6 +6,7 @@ Enters: the registries, the run folder, the caches. Leaves: lists of plain objec
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,17 @@ def objectives() -> list[dict[str, Any]]:
 
 
 def techniques() -> list[dict[str, Any]]:
-    """Return the techniques."""
+    """Return the techniques, each with the learning rate that `sft` of the bundled model has where a run names none."""
+    from burnish.assets import bundled_model
+    from burnish.learning_rate import rate
+    from burnish.objectives import OBJECTIVES
     from burnish.techniques import TECHNIQUES
 
+    width = int(json.loads((bundled_model("tiny") / "config.json").read_text(encoding="utf-8"))["hidden_size"])
     return [
         {
             "name": name,
-            "learning_rate": entry.learning_rate,
+            "learning_rate_of_tiny": rate(entry, width, OBJECTIVES["sft"]),
             "merges": entry.merges,
             "options": options_of(entry.function),
             "about": first_paragraph(entry.function),

@@ -25,6 +25,7 @@ from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError, combined
 from burnish.gather import Gathered, gather
+from burnish.learning_rate import lowest
 from burnish.models import Found, HeadSpec, end_ids, find_model, is_encoder, longest_input, open_tokenizer, refuse_foreign_code
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
@@ -271,14 +272,23 @@ def no_base(model: str) -> str:
     )
 
 
+def default_rate(plan: Plan) -> tuple[float, str]:
+    """Return the learning rate that a run has where it names none, and what that follows from."""
+    config = plan.resolved.config
+    if config.model.is_fresh:
+        return first_learning_rate(config.model.hidden), "model.hidden"
+    width = int(plan.model_config.get_text_config().hidden_size)
+    rate = lowest(plan.technique, width, [part.objective for part in plan.parts.values()])
+    names = ", ".join(dict.fromkeys(part.config.objective.name for part in plan.parts.values()))
+    return rate, f"the technique {config.technique.name}, width {width}, objective {names}"
+
+
 def _filled(plan: Plan) -> Plan:
-    """Return the plan with what follows from technique and data filled in: learning rate, steps, intervals, scores, answer length."""
+    """Return the plan with what follows from technique, model and data filled in: learning rate, steps, intervals, scores, answer length."""
     resolved = plan.resolved
     config = resolved.config
     if config.train.learning_rate is None:
-        rate, origin = plan.technique.learning_rate, f"the technique {config.technique.name}"
-        if config.model.is_fresh:
-            rate, origin = first_learning_rate(config.model.hidden), "model.hidden"
+        rate, origin = default_rate(plan)
         resolved = with_value(resolved, "train.learning_rate", rate, origin=origin)
     if config.train.steps is None:
         # Attempts at a prompt are learned from rollout.inner times.

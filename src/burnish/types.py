@@ -221,6 +221,9 @@ class Objective:
     preference: Literal["ratio", "sum", "mean"] = "sum"
     streams: tuple[str, ...] | Callable[..., tuple[str, ...]] = ()
 
+    rate_factor: float = 1.0
+    """What it bears of the learning rate that imitation takes with the same technique and model (`learning_rate.rate`)."""
+
     advantage: str | Callable[..., str] = "group"
     """How rewards become the stream "advantage" of what it attempts (`rollouts_sequences.Advantage`), perhaps by its options."""
 
@@ -237,7 +240,8 @@ class Objective:
 class Technique:
     """Which parameters may move: `function(network, **options) -> network`, the others frozen, before the optimizer is made.
 
-    `learning_rate` is the default for this technique; a parameter that learns faster or slower than the rest carries a factor of it
+    `learning_rate` is the default for imitation on a model of the width `learning_rate.REFERENCE_WIDTH`; it falls with the width to the
+    power of `width_power` (1.25 for matrices, 0.5 for vectors). A parameter that learns faster or slower than the rest carries a factor of it
     as its attribute `rate_factor`, which `optim.make_optimizer` reads. `merges` says whether the result can be folded into the base
     weights, `why_not` why it cannot. `reference` is how the policy before step 0 is kept: by switching the adapter off, where
     that is the same model bit for bit, or as a copy of what moves.
@@ -249,6 +253,7 @@ class Technique:
 
     function: Callable[..., Any]
     learning_rate: float
+    width_power: float = 1.25
     merges: bool
     saves: Literal["adapter", "model"]
     reference: Literal["adapter_off", "copy"]

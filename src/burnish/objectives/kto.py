@@ -73,4 +73,5 @@ KTO = Objective(
     renders="rated",
     preference="ratio",
     streams=("rating", "reference", "divergence"),
+    rate_factor=0.05,  # as for DPO: nothing is imitated
 )

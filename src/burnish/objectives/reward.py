@@ -82,4 +82,5 @@ REWARD = Objective(
     renders="judged",
     head="sequence",
     streams=("margin", "rating"),
+    rate_factor=0.3,  # as for other heads (objectives.labels)
 )

@@ -23,7 +23,7 @@ def full(network: PreTrainedModel) -> PreTrainedModel:
 # High for full tuning, where 1e-5 is usual for billions of parameters: the models that fit a laptop are small and take it.
 FULL = Technique(
     function=full,
-    learning_rate=2e-4,
+    learning_rate=5e-4,
     merges=False,
     saves="model",
     reference="copy",

@@ -76,4 +76,4 @@ def _usual(network: PreTrainedModel) -> tuple[list[str], list[str]]:
 
 
 # The paper uses 3e-3 for models of billions; factors near one need larger steps in small ones.
-IA3 = Technique(function=ia3, learning_rate=2e-2, merges=True, saves="adapter", reference="adapter_off")
+IA3 = Technique(function=ia3, learning_rate=2e-2, width_power=0.5, merges=True, saves="adapter", reference="adapter_off")

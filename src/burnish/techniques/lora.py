@@ -88,7 +88,7 @@ def dora(
 # Five times that of full tuning; the paper's and the field's rule of thumb is ten, which our small models do not need.
 LORA = Technique(
     function=lora,
-    learning_rate=1e-3,
+    learning_rate=5e-3,
     merges=True,
     saves="adapter",
     reference="adapter_off",
@@ -99,4 +99,4 @@ LORA = Technique(
 )
 
 # As LoRA: the paper trains both with the same.
-DORA = Technique(function=dora, learning_rate=1e-3, merges=True, saves="adapter", reference="adapter_off", save=save)
+DORA = Technique(function=dora, learning_rate=5e-3, merges=True, saves="adapter", reference="adapter_off", save=save)

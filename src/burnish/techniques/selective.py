@@ -82,7 +82,7 @@ def _of_head(network: Any) -> list[Any]:
 # Two and a half times that of full tuning: fewer parameters move, and each has to do more.
 SELECTIVE = Technique(
     function=selective,
-    learning_rate=5e-4,
+    learning_rate=1e-3,
     merges=False,
     saves="model",
     reference="copy",
