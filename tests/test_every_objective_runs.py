@@ -108,7 +108,7 @@ def run_of(place: Path, objective: str, output: Path, **more: Any) -> dict[str, 
         "technique": "full",
         "data": {
             "source": str(place / f"{KIND[objective]}.jsonl"),
-            "format": "labelled" if KIND[objective] == "numbers" else "auto",
+            "format": "auto",
             "dev_share": 0.2,
             "test_share": 0.2,
             "near_duplicates": False,

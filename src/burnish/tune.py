@@ -109,7 +109,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
     _seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head)
+    model = load_model(plan.found.name, device, head=plan.head, terms=settings.model.add_terms)
     adapt(model, plan.technique, settings.technique.options)
     if any("values" in part.objective.needs for part in plan.parts.values()):
         add_value_head(model)

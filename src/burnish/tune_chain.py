@@ -16,7 +16,7 @@ from burnish.errors import ConfigError, UsageError
 from burnish.prepare import Plan, prepare, registries, second_adapter
 from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
-from burnish.tune_saving import model_digest
+from burnish.tune_saving import judges, model_digest
 
 FREE = {"output": None, "save.*": None, "log.*": None}
 """What may differ between a finished run and its run file without making the result another one."""
@@ -99,6 +99,7 @@ def _stale(now: Resolved, output: Path) -> list[str]:
     if saved and not changes:
         facts = checkpoint.facts(run.checkpoints / f"checkpoint-{saved[-1]}")
         changes += ["its model changed"] if facts.get("model") != model_digest(plan.found) else []
+        changes += ["its teacher or reward model changed"] if facts.get("judges", {}) != judges(plan.resolved) else []
     return changes
 
 
