@@ -29,6 +29,7 @@ FIELDS = [
     "model.rope_base",
     "model.vocabulary",
     "model.tokenizer",
+    "model.add_terms",
     "output",
     "seed",
     "dtype",

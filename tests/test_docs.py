@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,9 @@ NEEDED = {"data": {"source": "rows.jsonl"}}
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
 def test_run_files_on_the_pages_are_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in own_files(block.page):
-        (tmp_path / name).write_text(own_files(block.page)[name], encoding="utf-8")
+    for name, text in {**own_files(CONTRIBUTING), **own_files(block.page)}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        sys.modules.pop(name.removesuffix(".py"), None)  # two pages may call their files alike
     (tmp_path / "run.toml").write_text(block.text, encoding="utf-8")
     own_rows = "task" in tomllib.loads(block.text)  # each task names its own
     with added(monkeypatch, block):
@@ -350,6 +352,7 @@ def test_the_examples_that_live_in_a_file_of_ones_own(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, text in own_files(CONTRIBUTING).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+        sys.modules.pop(name.removesuffix(".py"), None)
     made = examples(table([{"subject": "Late", "body": "Where is it?", "team": "post"}]), format="my_rows:ticket")
     assert not made.problems and [type(one) for one in made.examples] == [Labelled]
     score = resolve("my_scores:brief")

@@ -905,6 +905,11 @@ def many(words: list[str]) -> list[str]:
         ({"chat": [[USER, REPLY]] * 3}, ("messages", {"messages": "chat"})),
         ({"prompt": [[USER]] * 3, "completion": [[REPLY]] * 3}, ("prompt_completion", {"prompt": "prompt", "completion": "completion"})),
         ({"words": [["a", "b"]] * 3, "ner_tags": [["O", "B-X"]] * 3}, ("spans", {"tokens": "words", "tags": "ner_tags"})),
+        ({"text": many(PHRASES), "number": [1.5, 2.0, 2.25, 4.0, 1.0] * 12}, ("labelled", {"text": "text", "number": "number"})),
+        ({"text": many(PHRASES), "number": ["3", "1", "2", "5", "4"] * 12}, ("labelled", {"text": "text", "number": "number"})),
+        ({"score": [number / 7 for number in range(60)], "essay": many(PHRASES)}, ("labelled", {"text": "essay", "number": "score"})),
+        ({"text": many(PHRASES), "number": list(range(1, 61))}, ("text", {"text": "text"})),
+        ({"text": many(PHRASES), "number": list(range(60)), "label": ["a", "b", "a", "b", "b"] * 12}, ("labelled", {"text": "text", "label": "label"})),
         ({"text": many(PHRASES), "entities": [[[0, 3, "X"]]] * 60}, ("spans", {"text": "text", "spans": "entities"})),
     ],
 )  # fmt: skip

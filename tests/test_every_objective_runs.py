@@ -108,7 +108,7 @@ def run_of(place: Path, objective: str, output: Path, **more: Any) -> dict[str, 
         "technique": "full",
         "data": {
             "source": str(place / f"{KIND[objective]}.jsonl"),
-            "format": "labelled" if KIND[objective] == "numbers" else "auto",
+            "format": "auto",
             "dev_share": 0.2,
             "test_share": 0.2,
             "near_duplicates": False,
@@ -149,6 +149,24 @@ def test_a_run_of_it_finishes_with_a_report_of_a_score_that_fits(objective: str,
         assert {"base", "tuned", "difference"} <= report["scores"][wanted].keys()
     losses = [line["loss"] for line in steps(output) if "loss" in line]
     assert len(losses) == 4 and all(isinstance(loss, float) for loss in losses)
+
+
+def test_one_command_makes_the_reward_model_that_a_run_names_by_its_file(place: Path, tmp_path: Path) -> None:
+    """SFT → reward model → PPO as run files; what is there already is not made again, and a circle is refused."""
+    judge = tmp_path / "reward.toml"
+    judge.write_text(
+        f'model = "{place / "stub"}"\nobjective = "reward"\noutput = "{tmp_path / "judge"}"\ndtype = "float32"\ntechnique = "full"\n'
+        f'[data]\nsource = "{place / "pairs.jsonl"}"\nnear_duplicates = false\n[train]\nsteps = 2\nbatch = 4\n'
+    )
+    run = run_of(place, "ppo", tmp_path / "ppo", rollout={"samples": 2, "max_tokens": 4, "reward": [{"model": str(judge)}]})
+    output = api.tune(run)
+    assert (tmp_path / "judge" / "report.json").is_file() and "judge" in (output / "run.toml").read_text()
+    made = (tmp_path / "judge" / "report.json").stat().st_mtime_ns
+    api.tune({**run, "output": str(tmp_path / "again")})
+    assert (tmp_path / "judge" / "report.json").stat().st_mtime_ns == made
+    judge.write_text(judge.read_text().replace(str(place / "stub"), str(judge)))
+    with pytest.raises(api.ConfigError, match="is tuned after"):
+        api.tune({**run, "output": str(tmp_path / "circle")})
 
 
 def test_a_run_of_attempts_is_checked_without_an_estimate(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

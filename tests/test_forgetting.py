@@ -123,7 +123,7 @@ def test_a_run_reports_it_whichever_way_its_base_is_kept(technique: str, tmp_pat
     model = load_model(str(make_stub(tmp_path / "stub")), cpu())
     adapt(model, TECHNIQUES[technique], {})
     run(model, cut(eight_sequences(model), 10**9), steps=5, rate=3e-2)
-    settings = SimpleNamespace(evaluate=SimpleNamespace(forgetting=True), seed=0)
+    settings = SimpleNamespace(model=SimpleNamespace(add_terms=()), evaluate=SimpleNamespace(forgetting=True), seed=0)
     part = SimpleNamespace(objective=OBJECTIVES["sft"], renderer=renderer(model))
     plan: Any = SimpleNamespace(
         resolved=SimpleNamespace(config=settings),

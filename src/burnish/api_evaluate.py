@@ -178,9 +178,9 @@ def _base(
     model = resolved.config.model
     if model.is_fresh:
         made = fresh_folder(model, loaded.model.tokenizer, seed=resolved.config.seed, beside=folder.parent)
-        base = load_model(str(made.resolve()), loaded.model.target)
+        base = load_model(str(made.resolve()), loaded.model.target, terms=resolved.config.model.add_terms)
     else:
-        base = load_model(config.model_reference(resolved), loaded.model.target)
+        base = load_model(config.model_reference(resolved), loaded.model.target, terms=resolved.config.model.add_terms)
     return lambda parts, asking: _answers(base, parts, asking)
 
 

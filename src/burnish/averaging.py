@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,10 @@ def average(tuned: str, folder: Path | str, *, share: float, base: str | None = 
     return target
 
 
-def average_with_base(model: Model, share: float) -> None:
+def average_with_base(model: Model, share: float, *, terms: Sequence[str] = ()) -> None:
     """Average a model that was just tuned with what it was tuned from, in place; 1 leaves it as it is.
 
-    As `average` does it, by the way that the model's technique names (`Technique.averages`).
+    As `average` does it, by the way that the model's technique names (`Technique.averages`). `terms` are those that the run added.
     """
     import torch
 
@@ -76,7 +77,7 @@ def average_with_base(model: Model, share: float) -> None:
             for name, parameter in moving.items():
                 parameter.mul_(share if UP_IN_MEMORY.search(name) else 1.0)
             return
-        network = load_model(model.found.name, model.target).network
+        network = load_model(model.found.name, model.target, terms=terms).network
         base = dict((merged_in(network) if hasattr(network, "peft_config") else network).named_parameters())
         for name, parameter in moving.items():
             parameter.copy_(_mixed(base[name], parameter, share))

@@ -1,15 +1,19 @@
-"""The verbs that ask a model: evaluate, generate, chat.
+"""The verbs that ask a model, or make another of it: evaluate, generate, chat, merge.
 
 Enters: a model by name, and rows or prompts. Leaves: what `api` gives back, shown. `cli` registers them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from burnish.cli_parts import AsJson, Columns, Format, Limit, as_columns, show_scores
+from burnish.errors import UsageError
+
+if TYPE_CHECKING:
+    from burnish.merge_mixture import Mixed
 
 OneTask = Annotated[str | None, typer.Option("--task", help="of a run with several tasks: this one")]
 
@@ -106,19 +110,43 @@ def chat(
 
 
 def merge(
-    model: Annotated[str, typer.Argument(metavar="RUN_DIR", help="a run, or the folder of an adapter")],
-    output: Annotated[str, typer.Option("--output", help="folder of the merged model")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="RUN_DIR...", help="a run or the folder of an adapter; several with --weights")
+    ],
+    output: Annotated[str, typer.Option("--output", help="folder of the result")],
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="one adapter of several: a weight for each, such as 0.6,0.4")
+    ] = None,
+    average: Annotated[
+        float | None, typer.Option("--average", help="a share of what tuning changed, 0 (the base) to 1: the kind of model stays")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="for --average: what a whole model was tuned from")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="auto (that of the base), float32, bfloat16 or float16")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="write it although rounding would lose the update")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Merge an adapter into its base at full precision, and compare the two."""
+    """Merge an adapter into its base at full precision, or make one model of several; what comes out is compared with what went in."""
     from dataclasses import asdict
 
     from burnish.merge import merge as carry_out
     from burnish.terminal import print_json
 
-    done = carry_out(model, output, dtype=dtype, force=force)  # pyright: ignore[reportArgumentType]  (it says what is allowed)
+    if len(models) > 1 or weights is not None or average is not None:
+        if dtype != "auto" or force:
+            raise UsageError("--dtype and --force belong to merging into the base; leave them out with --weights and --average.")
+        made = _mixed(models, output, weights=weights, average=average, base=base)
+        if as_json:
+            print_json(asdict(made))
+            return
+        compared = "" if made.change is None else f" On {made.prompts} prompts the logits (up to {made.largest_logit:.3g}) differ"
+        compared += "" if made.change is None else f" by {made.change:.2g} at most from those of the sum of the updates."
+        print(
+            f"{made.output}: {' + '.join(f'{one:g} × {name}' for one, name in zip(made.weights, made.models, strict=True))}.{compared}"
+        )
+        return
+    if base is not None:
+        raise UsageError("--base belongs to --average; an adapter knows its base.")
+    done = carry_out(models[0], output, dtype=dtype, force=force)  # pyright: ignore[reportArgumentType]  (it says what is allowed)
     if as_json:
         print_json(asdict(done))
     else:
@@ -126,3 +154,20 @@ def merge(
             f"{done.output}: {done.layers} layers merged in float32, stored as {done.dtype}. On {done.prompts} prompts the logits (up to "
             f"{done.largest_logit:.3g}) changed by {done.change:.2g} at most, and by {done.saved_change:.2g} after saving."
         )
+
+
+def _mixed(models: list[str], output: str, *, weights: str | None, average: float | None, base: str | None) -> Mixed:
+    """Make one model of several, or of a model and its base; UsageError where it is not said which of the two."""
+    from burnish.merge_mixture import mix, towards_base
+
+    if average is not None:
+        if weights is not None or len(models) > 1:
+            raise UsageError("--average takes one model; several are put together with --weights.")
+        return towards_base(models[0], average, output, base=base)
+    if base is not None:
+        raise UsageError("--base belongs to --average; adapters know their base.")
+    try:
+        numbers = [float(part) for part in (weights or "").split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(f"--weights {weights}: expected a number for each adapter, such as 0.6,0.4.") from None
+    return mix(models, numbers, output)

@@ -33,6 +33,7 @@ __all__ = [
     "dump",
     "load",
     "model_reference",
+    "named_model",
     "schema",
     "with_value",
 ]
@@ -199,7 +200,8 @@ def _leaves(config: RunConfig) -> Iterator[tuple[Key, Any]]:
     """
     tree = config.model_dump(mode="json", by_alias=True)
     if not config.model.is_fresh:
-        tree["model"] = config.model.name
+        terms = {"name": config.model.name, "add_terms": tree["model"]["add_terms"]}
+        tree["model"] = terms if terms["add_terms"] else config.model.name
     tasks = tree.pop("task")
     if tasks:
         tree = {name: value for name, value in tree.items() if name not in config_tasks.PARTS}
@@ -263,6 +265,8 @@ def _changed(config: RunConfig, name: str, value: Any) -> RunConfig:
         after = type(before).model_validate_json(json.dumps({**before.model_dump(mode="json"), field: value}))
         return config.model_copy(update={"task": {**config.task, task: after}})
     if not key:
+        if name == "model" and config.model.add_terms:  # another place of what the run begins with: its terms stay
+            value = {"name": value, "add_terms": list(config.model.add_terms)}
         checked = RunConfig.model_validate_json(json.dumps({name: value}))
         return config.model_copy(update={name: getattr(checked, name)})
     before = getattr(config, table)
@@ -279,10 +283,14 @@ def model_reference(resolved: Resolved) -> str:
     Of a fresh model, that of the tokenizer it takes over. A run whose model has neither is not to be asked.
     """
     model = resolved.config.model
-    tree = {"model": {"name": model.tokenizer if model.is_fresh else model.name}}
-    name = config_layers.map_paths(tree, lambda text: str((resolved.base / text).resolve()))["model"]["name"]
-    assert isinstance(name, str), "a fresh model has no name"
-    return name
+    return named_model(resolved, model.tokenizer if model.is_fresh else model.name)
+
+
+def named_model(resolved: Resolved, name: str | None) -> str:
+    """Return the name of a model that the run names anywhere, its teacher perhaps, as an absolute path where `model_reference` gives one."""
+    found = config_layers.map_paths({"teacher": name}, lambda text: str((resolved.base / text).resolve()))["teacher"]
+    assert isinstance(found, str), "a fresh model has no name, and prepare refuses a run that lacks another"
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------- writing and comparing
@@ -316,10 +324,13 @@ def _origin(resolved: Resolved, key: Key) -> str:
 
 
 def _with_paths(resolved: Resolved, change: Callable[[str], str]) -> RunConfig:
-    tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include={"model", "data", "task"}), change)
+    named = {"model", "data", "task", "teacher", "rollout"}
+    tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include=named), change)
     data = resolved.config.data.model_validate_json(json.dumps(tree["data"]))
     tasks = {name: task.model_validate_json(json.dumps(tree["task"][name])) for name, task in resolved.config.task.items()}
-    return resolved.config.model_copy(update={"model": ModelConfig(**tree["model"]), "data": data, "task": tasks})
+    rollout = resolved.config.rollout.model_validate_json(json.dumps(tree["rollout"]))
+    changed = {"model": ModelConfig(**tree["model"]), "data": data, "task": tasks, "teacher": tree["teacher"], "rollout": rollout}
+    return resolved.config.model_copy(update=changed)
 
 
 def _short(value: Any) -> Any:

@@ -12,11 +12,13 @@ from typing import Any
 
 from burnish import config_tasks
 from burnish.config_layers import EXCLUSIVE, Key, Merged, Place, Problem, lookup
-from burnish.config_options import Registries, check_name
-from burnish.config_problems import shown
+from burnish.config_named import parted
+from burnish.config_options import Registries, Registry, check_name, function_of
+from burnish.config_problems import shown, wrong_options
 from burnish.config_schema import DEFAULT_EPOCHS, DEFAULT_MODEL, DEFAULT_VOCABULARY, ModelConfig, RunConfig
+from burnish.errors import ConfigError
 
-_SIZES = tuple(name for name in ModelConfig.model_fields if name not in ("name", "init"))
+_SIZES = tuple(name for name in ModelConfig.model_fields if name not in ("name", "init", "add_terms"))
 _NEEDS_DEV = ("evaluate.every", "evaluate.limit", "evaluate.patience", "evaluate.best")
 
 Values = Mapping[str, Any]
@@ -112,7 +114,7 @@ def _has_dev(values: Values) -> bool:
 
 def _values(merged: Merged) -> dict[str, Any]:
     sizes = (f"model.{name}" for name in _SIZES)
-    names = (*(name for pair in EXCLUSIVE for name in pair), *sizes, *_NEEDS_DEV, "data.source", "score")
+    names = (*(name for pair in EXCLUSIVE for name in pair), *sizes, "model.add_terms", *_NEEDS_DEV, "data.source", "score")
     found = {}
     for name in names:
         given = lookup(merged.tree, key_of(name))
@@ -130,6 +132,7 @@ def between_fields(merged: Merged, wrong: Collection[Key]) -> list[Problem]:
         *((pair, _both(pair)) for pair in EXCLUSIVE),
         (("data.dev_share", "data.test_share"), _shares),
         *(((f"model.{name}", "model.name"), _needs_init(merged, f"model.{name}")) for name in _SIZES),
+        (("model.add_terms", "model.name"), _terms_of_fresh),
         (("model.hidden", "model.heads"), _head_size),
         (("model.heads", "model.key_heads"), _shared_keys),
         (("model.feed_forward",), _feed_forward),
@@ -211,6 +214,12 @@ def _needs_init(merged: Merged, name: str) -> Callable[[Values], tuple[str, str]
     return check
 
 
+def _terms_of_fresh(values: Values) -> tuple[str, str] | None:
+    if values["model.init"] is None or not values["model.add_terms"]:
+        return None
+    return "model.add_terms", "a fresh model learns its tokenizer from your texts, their terms included; leave this out"
+
+
 BLOCK = 32
 """Widths are multiples of it: what processors and quantised formats divide rows into."""
 
@@ -260,7 +269,7 @@ def _twice(values: Values) -> tuple[str, str] | None:
 
 
 def names(merged: Merged, registries: Registries, *, base: Path) -> list[Problem]:
-    """Return the problems with names of formats and scores; objectives and techniques are checked with their options."""
+    """Return the problems with formats and scores and their options; objectives and techniques are checked elsewhere."""
     found = []
     candidates: list[tuple[str, Key]] = [("format", ("data", "format"))]
     sources = lookup(merged.tree, ("data", "source"))
@@ -269,11 +278,27 @@ def names(merged: Merged, registries: Registries, *, base: Path) -> list[Problem
     ]
     scores = lookup(merged.tree, ("score",))
     candidates += [("score", ("score", index)) for index in range(len(scores) if isinstance(scores, list) else 0)]
+    rewards = lookup(merged.tree, ("rollout", "reward"))
+    candidates += [
+        ("score", ("rollout", "reward", index, "score")) for index in range(len(rewards) if isinstance(rewards, list) else 0)
+    ]
     for kind, key in candidates:
         name = lookup(merged.tree, key)
         if not isinstance(name, str) or not name or (kind == "format" and name == "auto"):
             continue
-        wrong = check_name(kind, name, registry=registries[kind], base=base)
-        if wrong:
-            found.append(Problem(merged.place(key), key, wrong))
+        found += [Problem(merged.place(key), key, wrong) for wrong in _wrong_choice(kind, name, registries[kind], base)]
     return found
+
+
+def _wrong_choice(kind: str, text: str, registry: Registry, base: Path) -> list[str]:
+    """Return what is wrong with a score or format as it is named, perhaps with options."""
+    try:
+        name, options = parted(text)
+        if kind == "format" and name == "auto":
+            return ["auto takes no options: name the format that they belong to"]
+        wrong = check_name(kind, name, registry=registry, base=base)
+        if wrong or not options or not isinstance(registry, Mapping):
+            return [wrong] if wrong else []
+        return wrong_options(name, function_of(name, registry=registry, base=base), options)
+    except ConfigError as refused:
+        return [str(refused)]

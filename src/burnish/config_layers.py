@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import config_schema, run_file
+from burnish.config_rollout import as_rewards
 from burnish.run_file_write import dotted, value_literal
 
 Tree = dict[str, Any]
@@ -208,6 +209,9 @@ def _long_forms(given: Tree) -> Tree:
     for name in CHOICES:
         if name in tree:
             tree[name] = config_schema.as_choice(tree[name])
+    if isinstance(tree.get("rollout"), dict) and "reward" in tree["rollout"]:
+        rewards = as_rewards(tree["rollout"]["reward"])
+        tree["rollout"] = {**tree["rollout"], "reward": list(rewards) if isinstance(rewards, tuple) else rewards}
     if "score" in tree:
         tree["score"] = config_schema.as_names(tree["score"])
     return tree
@@ -216,8 +220,8 @@ def _long_forms(given: Tree) -> Tree:
 def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     """Return a canonical tree with each path that is relative to the run file changed.
 
-    These are the sources and own parts of the data, and a model or tokenizer given as a run file or with a leading `./` or `../`; a
-    model like `runs/base` is an earlier output and, as every output, relative to the current folder.
+    These are the sources and own parts of the data, and a model, tokenizer, teacher or reward model given as a run file or with a leading
+    `./` or `../`; a model like `runs/base` is an earlier output and, as every output, relative to the current folder.
     """
     tree = _copy(tree)
     tasks = tree.get("task")
@@ -232,14 +236,21 @@ def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     for holder, name in holders:
         if isinstance(holder, dict) and isinstance(holder.get(name), str) and _is_relative(holder[name]):
             holder[name] = change(holder[name])
-    model = tree.get("model")
-    for name in ("name", "tokenizer"):
-        given = model.get(name) if isinstance(model, dict) else None
+    for holder, name in _models_in(tree):
+        given = holder.get(name) if isinstance(holder, dict) else None
         if isinstance(given, str) and is_model_file(given) and _is_relative(given):
             changed = change(given)
             # Without its leading point the changed path could read as the name of a model on the hub.
-            tree["model"][name] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
+            holder[name] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
     return tree
+
+
+def _models_in(tree: Tree) -> list[tuple[Any, str]]:
+    """Return where a run names models: the table and the key of each."""
+    rollout = tree.get("rollout")
+    rewards = rollout.get("reward") if isinstance(rollout, dict) else None
+    judges = [(reward, "model") for reward in (rewards if isinstance(rewards, list) else [])]
+    return [(tree.get("model"), "name"), (tree.get("model"), "tokenizer"), (tree, "teacher"), *judges]
 
 
 def is_model_file(model: str) -> bool:

@@ -23,7 +23,7 @@ from burnish.errors import ConfigError, suggestion
 
 Registry = Mapping[str, Any] | Collection[str]
 Registries = Mapping[str, Registry]
-"""Names that a user may choose from: `objective` and `technique` map to functions; of `score` and `format` only names are used."""
+"""Names that a user may choose from, mapped to functions or to entries that hold one; of a plain list only the names are known."""
 
 _PRIVATE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -89,7 +89,7 @@ def check_name(kind: str, name: str, *, registry: Registry, base: Path) -> str:
 def function_of(name: str, *, registry: Registry, base: Path) -> Callable[..., Any]:
     """Return the function behind a name that `check_name` accepts."""
     entry = registry[name] if isinstance(registry, Mapping) and name in registry else private_function(name, base)
-    return getattr(entry, "function", entry)
+    return getattr(entry, "function", getattr(entry, "statistics", entry))
 
 
 def signature(function: Callable[..., Any]) -> Signature:

@@ -7,12 +7,13 @@ what is allowed and, for unknown keys, which one is probably meant.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from burnish.config_layers import COMMAND_LINE, Key, Merged, Problem, holds, lookup
+from burnish.config_options import signature, validate
 from burnish.config_schema import RunConfig, SourceConfig, descriptions
 from burnish.errors import suggestion
 
@@ -109,16 +110,16 @@ def problems(error: ValidationError, merged: Merged, *, above: Key = (), sibling
     `above` is the path of the table that was validated; `siblings` its keys where they do not come from the schema of a run.
     """
     tree = merged.tree if not above else lookup(merged.tree, above)
-    expected: dict[Key, list[str]] = {}
+    wanted: dict[Key, list[str]] = {}
     unknown: dict[Key, None] = {}
     for item in error.errors(include_url=False, include_context=True):
         key = (*above, *trimmed(item["loc"], tree))
         if item["type"] == "extra_forbidden":
             unknown[key] = None
         else:
-            expected.setdefault(key, []).append(_expected(item))
+            wanted.setdefault(key, []).append(_expected(item))
     found = [Problem(merged.place(key), key, _unknown(key, merged, siblings)) for key in unknown]
-    return found + [_mismatch(key, wanted, merged) for key, wanted in expected.items() if key not in unknown]
+    return found + [_mismatch(key, kinds, merged) for key, kinds in wanted.items() if key not in unknown]
 
 
 def _expected(item: Mapping[str, Any]) -> str:
@@ -212,3 +213,22 @@ def _siblings(key: Key) -> list[str]:
         return list(SourceConfig.model_fields)
     table = f"{key[0]}."
     return [full.removeprefix(table) for full in descriptions() if full.startswith(table)]
+
+
+def wrong_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the options of a function, by its keyword parameters; ConfigError for a function that cannot say."""
+    if not options:
+        return []
+    known = signature(function)
+    _, error = validate(known, options)
+    problems = []
+    for item in error.errors(include_url=False, include_context=True) if error is not None else ():
+        option = str(item["loc"][0])
+        if item["type"] == "extra_forbidden":
+            has = suggestion(option, known.names) or f" It has {', '.join(known.names) or 'none'}."
+            problems.append(f"{name!r} has no option {option!r}.{has}")
+        elif item["type"] == "missing":
+            problems.append(f"{name!r} lacks its option {option!r}, which has no default.")
+        else:
+            problems.append(f"option {option!r} of {name!r}: {_expected(item)} expected, got {shown(options.get(option))}.")
+    return list(dict.fromkeys(problems))

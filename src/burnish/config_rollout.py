@@ -6,18 +6,19 @@ Enters: plain values of the table [rollout]. Leaves: a frozen `RolloutConfig`, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from burnish.config_named import as_named
 from burnish.config_parts import Count, Table, Text
 
 
 class RewardConfig(Table):
     """One part of what an answer is worth in reinforcement learning: a score, or a reward model."""
 
-    score: Text | None = None
-    """name of a score (burnish ls scores), or module:function"""
+    score: Annotated[Text | None, BeforeValidator(as_named, json_schema_input_type=str | dict[str, Any] | None)] = None
+    """a score (burnish ls scores) or module:function, perhaps a table with its options: {name = "last_number", tolerance = 0.1}"""
     model: Text | None = None
     """run directory or folder of a reward model, instead of a score"""
     weight: float = 1.0
@@ -29,8 +30,12 @@ def as_rewards(value: object) -> object:
     if isinstance(value, str | Mapping):
         value = [value]
     if isinstance(value, list | tuple):
-        return tuple({"score": item} if isinstance(item, str) else item for item in value)
+        return tuple({"score": as_named(item)} if isinstance(item, str) else _with_score(item) for item in value)
     return value
+
+
+def _with_score(value: object) -> object:
+    return {**value, "score": as_named(value["score"])} if isinstance(value, Mapping) and "score" in value else value
 
 
 Rewards = Annotated[tuple[RewardConfig, ...], BeforeValidator(as_rewards, json_schema_input_type=str | list[str | RewardConfig])]

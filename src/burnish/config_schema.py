@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from burnish.config_named import as_named
 from burnish.config_parts import Count, CountOrZero, Share, Table, Text
 from burnish.config_rollout import RolloutConfig
 
@@ -32,7 +33,7 @@ def as_model(value: object) -> object:
 
 def as_data(value: object) -> object:
     """Return the table that `data = "rows.jsonl"` or a list of sources stands for; anything else unchanged."""
-    return {"source": value} if isinstance(value, str | list | tuple) else value
+    return {"source": value} if isinstance(value, str | list | tuple) else _with_format(value)
 
 
 def as_sources(value: object) -> object:
@@ -40,8 +41,13 @@ def as_sources(value: object) -> object:
     if isinstance(value, str | Mapping):
         value = [value]
     if isinstance(value, list | tuple):
-        return [{"source": item} if isinstance(item, str) else item for item in value]
+        return [{"source": item} if isinstance(item, str) else _with_format(item) for item in value]
     return value
+
+
+def _with_format(value: object) -> object:
+    """Return a table of data with the one spelling of its format, which may have options; anything else unchanged."""
+    return {**value, "format": as_named(value["format"])} if isinstance(value, Mapping) and "format" in value else value
 
 
 def as_choice(value: object) -> object:
@@ -50,8 +56,10 @@ def as_choice(value: object) -> object:
 
 
 def as_names(value: object) -> object:
-    """Return the list that `score = "accuracy"` stands for; anything else unchanged."""
-    return [value] if isinstance(value, str) else value
+    """Return the list that `score = "accuracy"`, or a score with options, stands for; anything else unchanged."""
+    if isinstance(value, str | Mapping):
+        value = [value]
+    return [as_named(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _sources(value: object) -> object:
@@ -61,6 +69,11 @@ def _sources(value: object) -> object:
 
 def _names(value: object) -> object:
     value = as_names(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listed(value: object) -> object:
+    """Return a list as the tuple that a strict schema wants inside a table that was a short form; anything else unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -76,6 +89,9 @@ class Choice(Table):
     def options(self) -> dict[str, Any]:
         """The keyword parameters, as checked against the function's signature."""
         return dict(self.model_extra or {})
+
+
+Scores = Annotated[tuple[Text, ...], BeforeValidator(_names, json_schema_input_type=str | Choice | list[str | Choice])]
 
 
 class ModelConfig(Table):
@@ -103,6 +119,8 @@ class ModelConfig(Table):
     """tokens of a tokenizer learned from the training texts; set this or model.tokenizer (neither: 8192)"""
     tokenizer: Text | None = None
     """take the tokenizer of this folder, run directory or hub id instead of learning one"""
+    add_terms: Annotated[tuple[Text, ...], BeforeValidator(_listed, json_schema_input_type=list[Text])] = ()
+    """terms of your domain that become tokens of their own, trained by full tuning and the LoRA family and saved with the model"""
 
     @property
     def is_fresh(self) -> bool:
@@ -118,7 +136,7 @@ class SourceConfig(Table):
 
     source: Text
     """file, folder, public:NAME or hf:OWNER/NAME"""
-    format: str | None = None
+    format: Annotated[str | None, BeforeValidator(as_named, json_schema_input_type=str | Choice | None)] = None
     """format of these rows; not set: data.format"""
     columns: dict[str, str] | None = None
     """standard column name = name in these rows; not set: data.columns"""
@@ -142,8 +160,8 @@ class DataConfig(Table):
     """share of the rows held out for choosing the best checkpoint"""
     test_share: Share = 0.1
     """share of the rows held out for the final scores"""
-    format: Text = "auto"
-    """format of the rows; auto guesses it from the columns"""
+    format: Annotated[Text, BeforeValidator(as_named, json_schema_input_type=str | Choice)] = "auto"
+    """format of the rows, perhaps a table with its options: {name = "feedback", as_ = "rated"}; auto guesses it from the columns"""
     columns: dict[str, str] = Field(default_factory=dict)
     """standard column name = name in your rows"""
     prompt: str | None = None
@@ -221,7 +239,7 @@ class TaskConfig(Table):
     """what is learned from for this task; fields left out are those of the run's [data]"""
     objective: Annotated[Choice, BeforeValidator(as_choice, json_schema_input_type=str | Choice)] = Choice(name="sft")
     """what loss; not set: the run's"""
-    score: Annotated[tuple[Text, ...], BeforeValidator(_names, json_schema_input_type=str | list[str])] = ()
+    score: Scores = ()
     """scores by name, the first one decides; not set: the run's, or chosen from the data"""
     share: Annotated[float, Field(gt=0)] | None = None
     """part of a step's rows, in proportion to the other tasks' shares; set for all tasks or for none (none: by train.temperature)"""
@@ -285,8 +303,8 @@ class RunConfig(Table):
     """type of the weights in memory; auto chooses by device"""
     threads: CountOrZero = 0
     """processor threads; 0: left to torch"""
-    score: Annotated[tuple[Text, ...], BeforeValidator(_names, json_schema_input_type=str | list[str])] = ()
-    """scores by name, the first one decides; empty: chosen from the data"""
+    score: Scores = ()
+    """scores by name or as {name = …, OPTION = …}, the first one decides; empty: chosen from the data"""
     data: Annotated[DataConfig, BeforeValidator(as_data, json_schema_input_type=str | list[str | SourceConfig] | DataConfig)] = (
         DataConfig()
     )

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from burnish.config_named import parted
+from burnish.config_problems import wrong_options
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.render_pairs import judged, pair_sequences, within_pairs
-from burnish.errors import DataError
+from burnish.errors import ConfigError, DataError
 from burnish.models import Model
 from burnish.reading import head_scores, read
 from burnish.sampling import Options, generate, likelihoods
@@ -38,7 +41,16 @@ class Asking:
 
 def resolve_scores(names: Sequence[str]) -> dict[str, Score]:
     """Return scores by name, in order; ConfigError for an unknown one."""
-    return {name: resolve(name) for name in names}
+    return {name: resolve_score(name) for name in names}
+
+
+def resolve_score(name: str) -> Score:
+    """Return a score by name, or by `rouge_l(stem=false)` with options; ConfigError for an unknown name or option."""
+    plain, options = parted(name)
+    score = resolve(plain)
+    if wrong := wrong_options(plain, score.statistics, options):
+        raise ConfigError(f"score {name!r}: {' '.join(wrong)}")
+    return replace(score, statistics=partial(score.statistics, **options)) if options else score
 
 
 def answer(
@@ -145,7 +157,7 @@ class Measure:
     @property
     def score(self) -> Score:
         """The score itself; ConfigError for an unknown one."""
-        return resolve(self.name)
+        return resolve_score(self.name)
 
     def value(self, answers: Sequence[Answer]) -> float:
         """Return the score of answers, without an interval."""

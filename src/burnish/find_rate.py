@@ -220,7 +220,7 @@ def _bench(plan: Plan, dev: Mapping[str, TaskPlan], folder: Path, watch: Watch, 
     random.seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
     torch.manual_seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head)
+    model = load_model(plan.found.name, device, head=plan.head, terms=plan.resolved.config.model.add_terms)
     adapt(model, plan.technique, settings.technique.options)
     progress = Progress(warmup=round(settings.train.warmup * plan_steps(plan)))
     schedule = Schedule(1.0, plan_steps(plan), progress.warmup, settings.train.schedule)

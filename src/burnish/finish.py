@@ -135,7 +135,10 @@ def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
         with model.network.disable_adapter():
             yield model
         return
-    before = load_model(plan.found.name, model.target) if plan.head is None else head_on_frozen_base(plan, model.target)
+    terms = plan.resolved.config.model.add_terms
+    before = (
+        load_model(plan.found.name, model.target, terms=terms) if plan.head is None else head_on_frozen_base(plan, model.target)
+    )
     try:
         yield before
     finally:

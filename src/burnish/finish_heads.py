@@ -33,7 +33,7 @@ def head_on_frozen_base(plan: Plan, target: Device) -> Model:
 
     part, settings = plan.first, plan.resolved.config
     torch.manual_seed(settings.seed)
-    model = load_model(plan.found.name, target, head=plan.head)
+    model = load_model(plan.found.name, target, head=plan.head, terms=plan.resolved.config.model.add_terms)
     network = model.plain()
     for name in head_modules(network):
         network.get_submodule(name).requires_grad_(True)

@@ -80,29 +80,29 @@ def merge(
     Raises ModelError for a model that is no adapter, one that cannot be merged, and weights that would lose the update when stored
     (`force` leaves this one out); ConfigError for an output that exists; RunError where the merged model does not answer as before.
     """
-    out, found = _free(output), find_model(model)
+    out, found = free(output), find_model(model)
     if dtype not in (*PRECISIONS, "auto"):
         raise ConfigError(f"dtype = {dtype!r} is not known. Use one of: auto, {', '.join(PRECISIONS)}.")
     if found.adapter is None:
         raise ModelError(f"model = {model!r} is no adapter: its weights are its own, so there is nothing to merge.")
-    adapted = load_model(model, _exact())
+    adapted = load_model(model, exact())
     if virtual.count(adapted.network):
         raise ModelError(f"model = {model!r} cannot be merged: {WHY_NOT}. Use it as it is, with its base.")
     stored: str = _stored_dtype(adapted) if dtype == "auto" else dtype
-    probes = _probes(adapted, prompts)
-    expected = [_logits(adapted, tokens_T) for tokens_T in probes]
+    probes = probes_of(adapted, prompts)
+    expected = [logits_of(adapted, tokens_T) for tokens_T in probes]
     layers, update = _merge_in_place(adapted, stored)
     if not update.survives and not force:
         raise ModelError(lost(update, stored))
-    change = _largest_change(adapted, probes, expected)
+    change = largest_change(adapted, probes, expected)
     largest = max(float(logits.abs().max()) for logits in expected)
     if not change <= SAME * largest:
         raise RunError(
             f"The merged model does not answer as its adapter did: a logit changed by {change:.3g} of {largest:.3g}. Nothing was written."
         )
     adapted.network.to(_torch_dtype(stored))
-    _write(adapted, out, settings=found.settings, facts={"merged": model, "dtype": stored})
-    saved = _largest_change(load_model(str(out), _exact()), probes, expected)
+    write(adapted, out, settings=found.settings, facts={"merged": model, "dtype": stored})
+    saved = largest_change(load_model(str(out), exact()), probes, expected)
     return Merged(model, found.base, str(out), stored, layers, len(probes), largest, change, saved, update)
 
 
@@ -153,7 +153,7 @@ def _dense_bitsandbytes(adapted: Model) -> Any:
     from peft import PeftModel
 
     assert adapted.found.adapter is not None
-    base = load_model(adapted.found.name, _exact(), adapter=False).network
+    base = load_model(adapted.found.name, exact(), adapter=False).network
     dense = quantise_as(base, adapted.found.adapter).dequantize().float()
     return PeftModel.from_pretrained(dense, str(adapted.found.adapter), is_trainable=False)
 
@@ -184,13 +184,13 @@ def stack(first: str, second: str, output: str | Path, *, prompts: Sequence[str]
     """
     from peft import PeftModel
 
-    out, one, two = _free(output), find_model(first), find_model(second)
+    out, one, two = free(output), find_model(first), find_model(second)
     for name, found in ((first, one), (second, two)):
         if found.adapter is None:
             raise ModelError(f"model = {name!r} is no adapter, so there is nothing to stack.")
-    below, above = load_model(first, _exact()), load_model(second, _exact())
-    probes = _probes(above, prompts)
-    expected = [_logits(above, tokens_T) for tokens_T in probes]
+    below, above = load_model(first, exact()), load_model(second, exact())
+    probes = probes_of(above, prompts)
+    expected = [logits_of(above, tokens_T) for tokens_T in probes]
     pairs_above = pairs(above.network)
     below.network = take_in(below.network)
     _refuse_another_base(below, above, first, second)
@@ -198,9 +198,9 @@ def stack(first: str, second: str, output: str | Path, *, prompts: Sequence[str]
     below.network = PeftModel.from_pretrained(below.network, str(two.adapter), is_trainable=False)
     if pairs(below.network).keys() != pairs_above.keys():
         raise ModelError(f"model = {second!r} does not fit the base of {first!r}.")
-    _write(below, out, settings=two.settings, facts={"stacked": [first, second]}, fill=save)
-    result = load_model(str(out), _exact())
-    change = _largest_change(result, probes, expected)
+    write(below, out, settings=two.settings, facts={"stacked": [first, second]}, fill=save)
+    result = load_model(str(out), exact())
+    change = largest_change(result, probes, expected)
     largest = max(float(logits.abs().max()) for logits in expected)
     rank = max(len(a) for a, _ in pairs(result.network).values())
     return Stacked(first, second, str(out), rank, len(probes), largest, change)
@@ -243,14 +243,14 @@ def switch(model: Model, name: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------------- the parts
 
 
-def _exact() -> Device:
+def exact() -> Device:
     """Return the CPU in float32, where everything is added up."""
     import torch
 
     return Device("cpu", "float32", "float32", torch.get_num_threads())
 
 
-def _free(output: str | Path) -> Path:
+def free(output: str | Path) -> Path:
     """Return the folder to be written; ConfigError where something is there."""
     out = Path(output).expanduser()
     if out.exists():
@@ -258,7 +258,7 @@ def _free(output: str | Path) -> Path:
     return out
 
 
-def _write(
+def write(
     model: Model,
     out: Path,
     *,
@@ -301,7 +301,7 @@ def _as_stored(weight: torch.Tensor, stored: str) -> torch.Tensor:
     return weight.to(_torch_dtype(stored)).float()
 
 
-def _probes(model: Model, prompts: Sequence[str] | None) -> list[np.ndarray]:
+def probes_of(model: Model, prompts: Sequence[str] | None) -> list[np.ndarray]:
     """Return the prompts as tokens, or eight of 4 to 32 tokens drawn from the vocabulary."""
     if prompts:
         return [np.asarray(model.tokenizer(prompt)["input_ids"], dtype=np.int64) for prompt in prompts]
@@ -310,7 +310,7 @@ def _probes(model: Model, prompts: Sequence[str] | None) -> list[np.ndarray]:
     return [draw.integers(0, known.weight.shape[0], size=4 * (1 + number)) for number in range(8)]
 
 
-def _logits(model: Model, tokens_T: np.ndarray) -> torch.Tensor:
+def logits_of(model: Model, tokens_T: np.ndarray) -> torch.Tensor:
     """Return the network's logits on one prompt."""
     import torch
 
@@ -319,14 +319,14 @@ def _logits(model: Model, tokens_T: np.ndarray) -> torch.Tensor:
         return network(input_ids=torch.as_tensor(tokens_T)[None]).logits.float()
 
 
-def _largest_change(model: Model, probes: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> float:
+def largest_change(model: Model, probes: Sequence[np.ndarray], expected: Sequence[torch.Tensor]) -> float:
     """Return the largest difference of a logit from what was expected."""
-    return max(float((_logits(model, tokens_T) - logits).abs().max()) for tokens_T, logits in zip(probes, expected, strict=True))
+    return max(float((logits_of(model, tokens_T) - logits).abs().max()) for tokens_T, logits in zip(probes, expected, strict=True))
 
 
 def _refuse_another_base(below: Model, above: Model, first: str, second: str) -> None:
     """Raise ModelError where the second adapter's base is not the first adapter merged, up to how it was stored."""
-    own, other = plain(below.network).state_dict(), plain(load_model(second, _exact(), adapter=False).network).state_dict()
+    own, other = plain(below.network).state_dict(), plain(load_model(second, exact(), adapter=False).network).state_dict()
     different = own.keys() != other.keys()
     for name in own if not different else ():
         far = (own[name].double() - other[name].double()).norm() > 2**-7 * own[name].double().norm()

@@ -26,7 +26,18 @@ from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError, combined
 from burnish.gather import Gathered, gather
 from burnish.learning_rate import lowest
-from burnish.models import Found, HeadSpec, end_ids, find_model, is_encoder, longest_input, open_tokenizer, refuse_foreign_code
+from burnish.models import (
+    NOT_ON_ADAPTERS,
+    Found,
+    HeadSpec,
+    end_ids,
+    extend,
+    find_model,
+    is_encoder,
+    longest_input,
+    open_tokenizer,
+    refuse_foreign_code,
+)
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
@@ -218,6 +229,12 @@ def _kind(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None
 def _open(resolved: Resolved, found: Found, *, kind: str | None) -> _Opened:
     refuse_foreign_code(found)
     model_config, tokenizer, notes = open_tokenizer(found, kind=kind)
+    if terms := resolved.config.model.add_terms:
+        if found.adapter is not None:
+            raise ModelError(f"model.add_terms: {NOT_ON_ADAPTERS}")
+        added = extend(tokenizer, terms)
+        pieces = sum(map(len, added.pieces.values())) / len(terms)
+        notes = [*notes, f"{len(terms)} terms are tokens of their own, written with {pieces:.1f} tokens each before."]
     return _Opened(found, model_config, tokenizer, [*resolved.notes, *notes])
 
 

@@ -23,8 +23,9 @@ from burnish.data.renderings import RENDERINGS, Policy, Rows, Wanted
 from burnish.data.report import data_report
 from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
+from burnish.evaluate import resolve_score
 from burnish.gather import Gathered
-from burnish.scores import applicable, resolve
+from burnish.scores import applicable
 from burnish.types import Objective, Sequence, Task, Text
 
 WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
@@ -180,7 +181,7 @@ def fitting_scores(plan: TaskPlan) -> list[str]:
     """
     tasks, given = plan.measured_on(), list(plan.config.score)
     for name in given:
-        if not any(resolve(name).applies(task) for task in tasks):
+        if not any(resolve_score(name).applies(task) for task in tasks):
             raise ConfigError(
                 f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(applicable(tasks))}."
             )

@@ -44,6 +44,7 @@ def watch(*, quiet: bool = False) -> Watch:
         return Watch()
     live = sys.stderr.isatty()
     shown = {"time": 0.0, "open": False}
+    begun: dict[str, Any] = {}
 
     def sentence(text: str) -> None:
         if shown["open"]:
@@ -53,6 +54,8 @@ def watch(*, quiet: bool = False) -> Watch:
 
     def step(record: dict[str, Any]) -> None:
         now, last = time.monotonic(), record["step"] == record["steps"]
+        if REWARD in record and not begun:
+            begun.update(record)
         if not last and record["step"] > 1 and now - shown["time"] < (0.1 if live else SECONDS_BETWEEN_LINES):
             return
         shown["time"] = now
@@ -62,16 +65,28 @@ def watch(*, quiet: bool = False) -> Watch:
             shown["open"] = True
         else:
             say(line)
+        if last and begun:
+            sentence(f"Attempts of step {begun['step']}: {attempts(begun)}; of step {record['step']}: {attempts(record)}")
 
     return Watch(sentence, step)
 
 
 def step_line(record: dict[str, Any]) -> str:
-    """Return a step as one line: how far, loss, speed, time left."""
+    """Return a step as one line: how far, loss or what the model's attempts are worth, speed, time left."""
     share = record["step"] / record["steps"]
     bar = "#" * round(20 * share)
     speed = f"{record['tokens_per_second']:,.0f} tokens/s"
-    return f"[{bar:<20}] step {record['step']}/{record['steps']}  loss {record['loss']:.4f}  {speed}  {duration(record['time_left'])} left"
+    told = attempts(record) if REWARD in record else f"loss {record['loss']:.4f}"
+    return f"[{bar:<20}] step {record['step']}/{record['steps']}  {told}  {speed}  {duration(record['time_left'])} left"
+
+
+REWARD = "rollout/reward"
+
+
+def attempts(record: dict[str, Any]) -> str:
+    """Return what the newest attempts were like: their reward, length in tokens, and distance from the reference in nats per answer."""
+    kl = f"  kl {record['rollout/kl']:.3g}" if "rollout/kl" in record else ""
+    return f"reward {record[REWARD]:.4g}  length {record['rollout/length']:.1f}{kl}"
 
 
 def duration(seconds: float) -> str:

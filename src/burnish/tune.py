@@ -110,7 +110,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
     _seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head)
+    model = load_model(plan.found.name, device, head=plan.head, terms=settings.model.add_terms)
     adapt(model, plan.technique, settings.technique.options)
     if any("values" in part.objective.needs for part in plan.parts.values()):
         add_value_head(model)
@@ -359,7 +359,7 @@ def _finish(running: Running) -> None:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
     memory = peak_memory(running.model.target)  # before other models are loaded to compare with
-    average_with_base(running.model, settings.train.average)
+    average_with_base(running.model, settings.train.average, terms=settings.model.add_terms)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)
     gc.collect()

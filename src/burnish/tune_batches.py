@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from burnish import config
 from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
 from burnish.models import Model, load_model
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.sampling import Options
 from burnish.teacher import fill as fill_teacher
 from burnish.tune_rollouts import make_rollouts
+from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Pair, Rated
 
 if TYPE_CHECKING:
@@ -38,15 +41,15 @@ def make_batches(running: Running, *, between: Callable[[], None]) -> Source:
         )
     if made:
         return make_rollouts(running, made[0], between=between)
-    parts = [_of_task(running, part) for part in plan.parts.values()]
+    parts = [_of_task(running, part, between=between) for part in plan.parts.values()]
     return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
 
 
-def _of_task(running: Running, part: TaskPlan) -> FixedBatches | WithDivergence:
+def _of_task(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> FixedBatches | WithDivergence | OwnAnswers:
     """Return the batches of one task, its streams filled."""
     units = _with_reference(running, part, part.sequences, "reference") if part.reads("reference") else part.sequences
     if part.reads("teacher"):
-        units = _taught(running, part, units)
+        return _taught(running, part, units, between=between)
     fixed = _fixed(running, part, units)
     if not part.reads("divergence"):
         return fixed
@@ -60,15 +63,35 @@ CANDIDATES = 32
 """Tokens of the teacher that are kept at each place; what is left of its probability is one bucket more."""
 
 
-def _taught(running: Running, part: TaskPlan, units: Units) -> Units:
-    """Return the units with what the run's teacher finds likely, read once; the teacher is let go afterwards."""
-    name = part.config.teacher
-    assert name is not None, "prepare refuses a run without its teacher"
+def _taught(running: Running, part: TaskPlan, units: Units, *, between: Callable[[], None]) -> FixedBatches | OwnAnswers:
+    """Return the batches of a task with what the run's teacher finds likely, read once.
+
+    The teacher is let go afterwards, unless the model is to answer rows by itself, which the teacher then reads step by step.
+    """
+    share = part.objective.own_share(part.config.objective.options)
+    name = config.named_model(running.plan.resolved, part.config.teacher)
     running.watch.say(f"Reading what the teacher {name} says")
     teacher = load_model(name, running.model.target)
     flat = [sequence for unit in units for sequence in unit]
     filled = iter(fill_teacher(teacher, running.model.tokenizer, flat, candidates=CANDIDATES, tokens=part.config.train.tokens))
-    return [[next(filled) for _ in unit] for unit in units]
+    fixed = _fixed(running, part, [[next(filled) for _ in unit] for unit in units])
+    if share == 0:
+        return fixed
+    settings, tasks = part.config, part.tasks("train")
+    options = Options(
+        max_tokens=settings.evaluate.max_tokens or 64, temperature=1.0, seed=settings.seed, batch=settings.evaluate.batch
+    )
+    return OwnAnswers(
+        source=fixed,
+        model=running.model,
+        teacher=teacher,
+        renderer=part.renderer,
+        tasks=[tasks[row] for row in part.kept],
+        share=share,
+        options=options,
+        candidates=CANDIDATES,
+        between=between,
+    )
 
 
 def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:

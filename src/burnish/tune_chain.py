@@ -1,4 +1,6 @@
-"""Runs that begin with the result of another run: `model = "first.toml"`, which is tuned first where its result is missing or stale.
+"""Runs that need the result of another run: `model = "first.toml"`, which is tuned first where its result is missing or stale.
+
+The same holds of a teacher and of reward models.
 
 Enters: a resolved run. Leaves: the same run with a folder as its model. SFT, then a preference, then reinforcement are three files and
 one command.
@@ -16,41 +18,69 @@ from burnish.errors import ConfigError, UsageError
 from burnish.prepare import Plan, prepare, registries, second_adapter
 from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
-from burnish.tune_saving import model_digest
+from burnish.tune_saving import judges, model_digest
 
 FREE = {"output": None, "save.*": None, "log.*": None}
 """What may differ between a finished run and its run file without making the result another one."""
 
 
 def is_chain(resolved: Resolved) -> bool:
-    """Return whether the model of a run is another run file."""
-    return (resolved.config.model.name or "").endswith(".toml")
+    """Return whether the model of a run, or one that judges it, is another run file."""
+    return any((name or "").endswith(".toml") for name in (resolved.config.model.name, *_judges(resolved)))
+
+
+def _judges(resolved: Resolved) -> list[str | None]:
+    """Return the models that a run names beside its own: its teacher, and a reward model for each part of its reward."""
+    return [resolved.config.teacher, *(one.model for one in resolved.config.rollout.reward)]
 
 
 def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
-    """Return the run with a run file as its model replaced by that run's output, tuned first where missing or stale.
+    """Return the run with every run file in place of a model replaced by that run's output, tuned first where missing or stale.
 
     With `tune_first` None nothing is tuned. `above` are the run files that led here. Raises ConfigError for a circle of run files, and
     where the first run would have to be tuned and may not be.
     """
     if not is_chain(resolved):
         return resolved
-    file = Path(config.model_reference(resolved))
     above = (*above, resolved.file.resolve()) if resolved.file is not None else above
-    if file.resolve() in above:
-        raise ConfigError(
-            f"model = {resolved.config.model.name!r}: this run file is tuned after {above[-1].name}, which would begin with it."
+    model, (teacher, *rewards) = resolved.config.model.name or "", _judges(resolved)
+    if model.endswith(".toml"):
+        before = _loaded(resolved, model, above)
+        if _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
+            raise ConfigError(second_adapter(model))
+        folder = _made(before, model, tune_first, above)
+        resolved = config.with_value(resolved, "model", folder, origin=f"the run {before.file}")
+    if (teacher or "").endswith(".toml"):
+        before = _loaded(resolved, str(teacher), above)
+        resolved = config.with_value(
+            resolved, "teacher", _made(before, str(teacher), tune_first, above), origin=f"the run {before.file}"
         )
-    before = config.load(file, registries=registries())
-    if _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
-        raise ConfigError(second_adapter(str(resolved.config.model)))
+    if any((name or "").endswith(".toml") for name in rewards):
+        parts = [one.model_dump(exclude_none=True) for one in resolved.config.rollout.reward]
+        for part in parts:
+            if str(part.get("model", "")).endswith(".toml"):
+                part["model"] = _made(_loaded(resolved, part["model"], above), part["model"], tune_first, above)
+        resolved = config.with_value(resolved, "rollout.reward", parts, origin="the runs of the reward models")
+    return resolved
+
+
+def _loaded(resolved: Resolved, name: str, above: tuple[Path, ...]) -> Resolved:
+    """Return the run of a run file that another one names; ConfigError where that one waits for it."""
+    file = Path(config.named_model(resolved, name))
+    if file.resolve() in above:
+        raise ConfigError(f"model = {name!r}: this run file is tuned after {above[-1].name}, which would begin with it.")
+    return config.load(file, registries=registries())
+
+
+def _made(before: Resolved, name: str, tune_first: Watch | None, above: tuple[Path, ...]) -> str:
+    """Return the folder of a run that another one needs, tuned first where it is missing or stale."""
     before = replace_model(before, tune_first=tune_first, above=above)
     output = Path(before.config.output)
     finished = runs.is_finished(output)
     stale = _stale(before, output) if finished else []
     if not finished or stale:
-        _tune_first(resolved, before, stale=stale, watch=tune_first)
-    return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
+        _tune_first(name, before, stale=stale, watch=tune_first)
+    return str(output.resolve())
 
 
 def _saves_adapter(resolved: Resolved) -> bool:
@@ -65,9 +95,9 @@ def _stacks(resolved: Resolved) -> bool:
     return name in TECHNIQUES and TECHNIQUES[name].stacks
 
 
-def _tune_first(resolved: Resolved, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
-    """Tune the run that another one begins with; a stale result is put aside, not deleted."""
-    output, name = Path(before.config.output), resolved.config.model.name
+def _tune_first(name: str, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
+    """Tune the run that another one needs; a stale result is put aside, not deleted."""
+    output = Path(before.config.output)
     why = f"changed since {output} was made ({'; '.join(stale)})" if stale else f"is not tuned yet ({output})"
     if watch is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"model = {name!r}: that run {why}. Tune it first, by itself: burnish tune {before.file}")
@@ -99,6 +129,7 @@ def _stale(now: Resolved, output: Path) -> list[str]:
     if saved and not changes:
         facts = checkpoint.facts(run.checkpoints / f"checkpoint-{saved[-1]}")
         changes += ["its model changed"] if facts.get("model") != model_digest(plan.found) else []
+        changes += ["its teacher or reward model changed"] if facts.get("judges", {}) != judges(plan.resolved) else []
     return changes
 
 

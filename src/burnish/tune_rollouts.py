@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from burnish import config
 from burnish.data.dialog import Frame
 from burnish.data.render import Renderer
 from burnish.data.render_pairs import judged_sequences, within_pairs
@@ -27,6 +28,7 @@ from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
 from burnish.scores import SCORES
 from burnish.scores.parts import mean
+from burnish.tune_taught import OwnAnswers
 from burnish.types import Answer, Batch, Message, Rated, Score, Task, content
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ if TYPE_CHECKING:
 
 def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> Rollouts:
     """Return the attempts of a task as a source of batches. Raises ConfigError for rollouts that cannot be made."""
-    config = part.config
-    options, chosen = config.objective.options, config.rollout
-    longest = chosen.max_tokens or config.evaluate.max_tokens or 64
+    settings = part.config
+    options, chosen = settings.objective.options, settings.rollout
+    longest = chosen.max_tokens or settings.evaluate.max_tokens or 64
     needs_reference = chosen.kl > 0 or part.reads("reference")
     plan = Plan(
         advantage=part.objective.advantage_of(options),  # pyright: ignore[reportArgumentType]  (the plan refuses another)
-        prompts=config.train.batch,
+        prompts=settings.train.batch,
         samples=chosen.samples,
         max_tokens=longest,
         temperature=chosen.temperature,
@@ -52,10 +54,10 @@ def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], Non
         kl_target=chosen.kl_target,
         discount=chosen.discount,
         decay=chosen.decay,
-        seed=config.seed,
-        tokens=config.train.tokens,
-        packing=config.train.packing,
-        batch=config.evaluate.batch,
+        seed=settings.seed,
+        tokens=settings.train.tokens,
+        packing=settings.train.packing,
+        batch=settings.evaluate.batch,
     )
     return Rollouts(
         model=running.model,
@@ -95,7 +97,7 @@ def _parts(part: TaskPlan, running: Running) -> list[Part]:
 
 def reward_model(name: str, running: Running) -> Callable[..., np.ndarray]:
     """Return what judges answers by a reward model: a number each, more being better. Raises ConfigError for another kind of model."""
-    model = load_model(name, running.model.target)
+    model = load_model(config.named_model(running.plan.resolved, name), running.model.target)
     if model.spec is None or model.spec.problem != "reward":
         raise ConfigError(f'rollout.reward: model = {name!r} is no reward model. Tune one first: objective = "reward".')
     settings = model.found.settings
@@ -155,7 +157,9 @@ def _logprobs(model: Model, batch: Batch) -> torch.Tensor:
 
 
 def told(source: Any, step: int) -> dict[str, float]:
-    """Return what is to be logged of the rollout that a step learned from; nothing for batches of fixed rows."""
+    """Return what is to be logged of the answers that a step learned from; nothing for batches of fixed rows."""
+    if isinstance(source, OwnAnswers):
+        return dict(source.told)
     if not isinstance(source, Rollouts) or not source.records:
         return {}
     record = asdict(source.records[-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from burnish import checkpoint, config, runs
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
 from burnish.errors import ConfigError, UsageError
-from burnish.models import Found, fingerprint, restore_weights, save_model
+from burnish.models import Found, find_model, fingerprint, restore_weights, save_model
 from burnish.prepare import Plan, registries
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
@@ -58,6 +59,7 @@ def save(running: Running) -> None:
             facts={
                 "data": running.plan.fingerprint,
                 "model": model_digest(running.plan.found),
+                "judges": judges(running.plan.resolved),
                 "config": config_digest(running.plan.resolved),
                 "ranks": running.ranks.size,
             },
@@ -96,6 +98,15 @@ def model_digest(found: Found) -> str | None:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
+def judges(resolved: Resolved) -> dict[str, str | None]:
+    """Return what tells the content of the teacher ("teacher") and of each reward model ("rollout.reward.0") from that of another."""
+    named = {"teacher": resolved.config.teacher}
+    named |= {f"rollout.reward.{place}": one.model for place, one in enumerate(resolved.config.rollout.reward)}
+    return {
+        where: model_digest(find_model(config.named_model(resolved, name))) for where, name in named.items() if name is not None
+    }
+
+
 # ----------------------------------------------------------------------------------------------------------------------- resuming
 
 
@@ -128,13 +139,14 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
             # The same rows from another place: their folder, or that of the run, was moved.
             changes = [change for change in changes if not re.match(r"(task\..+\.)?data\.(source|dev|test):", change)]
         if same_model and facts.get("model") is not None:
-            changes = [change for change in changes if not change.startswith("model:")]
+            changes = [change for change in changes if not change.startswith(("model:", "model.name:"))]
     elif facts.get("config") != config_digest(plan.resolved):
         changes.append(f"the run file: its values are not those the run began with ({run.run_toml.name} is gone from its folder)")
     if not same_data:
         changes.append("the data: its content is not what the run began with")
     if not same_model and not any(change.startswith(("model:", "model.")) for change in changes):
         changes.append("the model: its weights are not those the run began with")
+    changes = _with_judges(changes, facts.get("judges"), judges(plan.resolved))
     if changes:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise UsageError(
@@ -142,6 +154,20 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
             f"Free to change: output, save.*, log.*, and train.steps under a constant schedule."
         )
     return plan
+
+
+def _with_judges(changes: list[str], before: Mapping[str, str | None] | None, now: Mapping[str, str | None]) -> list[str]:
+    """Return the changes with those of what a teacher or reward model holds, and without that of a teacher's place alone."""
+    if before is None:
+        return changes  # a checkpoint that does not say; the names are compared anyway
+    found = list(changes)
+    if before.get("teacher") is not None and before.get("teacher") == now.get("teacher"):
+        found = [change for change in found if not change.startswith("teacher:")]
+    for where in sorted(before.keys() & now.keys()):
+        field = where if where == "teacher" else "rollout.reward"
+        if before[where] != now[where] and not any(change.startswith(f"{field}:") for change in changes):
+            found.append(f"{where}: its weights are not those the run began with")
+    return found
 
 
 def _unplaced(resolved: Resolved) -> Any:

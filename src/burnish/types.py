@@ -227,6 +227,13 @@ class Objective:
     advantage: str | Callable[..., str] = "group"
     """How rewards become the stream "advantage" of what it attempts (`rollouts_sequences.Advantage`), perhaps by its options."""
 
+    own_answers: Callable[..., float] | None = None
+    """By its options, the share of the rows whose answer the model writes by itself before a teacher's streams are filled; None: none."""
+
+    def own_share(self, options: Mapping[str, Any]) -> float:
+        """Return the share of the rows that the model answers by itself with these options."""
+        return self.own_answers(**options) if self.own_answers is not None else 0.0
+
     def advantage_of(self, options: Mapping[str, Any]) -> str:
         """Return how rewards become advantages with these options."""
         return self.advantage(**options) if callable(self.advantage) else self.advantage

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from burnish.config_named import parted
 from burnish.data import formats_choice, formats_dialog, formats_exports, formats_feedback, formats_text
 from burnish.data.formats_columns import cell_of, template_names, with_column
 from burnish.data.formats_feedback import Noted, Survey
@@ -200,12 +201,15 @@ def examples(
 ) -> Examples:
     """Make examples of all rows of a table.
 
-    `format` is a name of FORMATS, `module:function` of your own, or auto: what the source is registered as, else what the columns
-    look like. `columns` maps a standard name to the column that holds it, or to a template such as "{title}: {body}"; `group` names
-    what is never divided between training and test. `repair` applies repairs that are unambiguous. `options` are those of the format.
+    `format` is a name of FORMATS or `module:function` of your own, perhaps with options as `feedback(as_="rated")`, or auto: what the
+    source is registered as, else what the columns look like. `columns` maps a standard name to the column that holds it, or to a
+    template such as "{title}: {body}"; `group` names what is never divided between training and test. `repair` applies repairs that are
+    unambiguous. `options` are those of the format.
     Raises ConfigError for an unknown format, standard name or option, DataError where columns are missing or nothing can be guessed.
     """
     mapped = dict(columns or {})
+    format, said = parted(format)
+    options = {**said, **options}
     name, guessed = format, f"format {format}, as given"
     if format in ("auto", table.format) and table.format is not None:
         name, guessed = table.format, f"format {table.format}, as the data set is registered"

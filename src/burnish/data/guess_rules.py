@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from burnish.data.formats import FORMATS, resolved
@@ -52,6 +53,8 @@ class Column:
     words: float
     letters: float
     example: Any
+    counts: bool = False
+    """Whether the values are the whole numbers that count the rows, each one more than that before."""
 
     @property
     def few(self) -> bool:
@@ -86,7 +89,17 @@ def look(table: Table, name: str) -> Column:
         words=sum(len(text.split()) for text in texts) / max(len(texts), 1),
         letters=sum(len(text) for text in texts) / max(len(texts), 1),
         example=values[0] if values else None,
+        counts=_counts(values),
     )
+
+
+def _counts(values: list[Any]) -> bool:
+    """Return whether values are whole numbers that go up by one, as numbers of rows do."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return False
+    return len(numbers) > 1 and all(after - before == 1 for before, after in pairwise(numbers))
 
 
 def _kind(value: Any) -> str:
@@ -233,6 +246,21 @@ def _is_label(one: Column) -> bool:
     return one.short and (one.few or (one.kind == "text" and one.letters <= 2) or (one.kind == "texts"))
 
 
+def _numbers(looked: Looked) -> list[Candidate]:
+    """A text and a column of numbers that is called so, or like a mark that was given; numbers of rows are none."""
+    called = [one for word in ("number", "score", "grade", "value") for one in looked.values() if one.name.lower() == word]
+    # A mark of few different values may be a class as well, unless its name says that it is a number.
+    fitting = [one for one in called if one.kind == "number" and one.filled > 0.9 and not one.counts]
+    number = next((one for one in fitting if one.name.lower() == "number" or not one.few), None)
+    texts = [one for one in _content(looked) if one.kind == "text"]
+    long = [one for one in texts if not one.short]
+    exact = [one for one in texts if one.name.lower() == "text"] or (long if len(long) == 1 else [])
+    if number is None or not exact:
+        return []
+    columns = {"text": exact[0].name, "number": number.name}
+    return [Candidate("labelled", columns, f"{number.name!r} holds {number.distinct} different numbers")]
+
+
 def _by_meaning(looked: Looked) -> list[Candidate]:
     """Two columns of which one is called like something asked or given, and one like an answer to it."""
     answer = _best(looked, ANSWERS, texts=True)
@@ -284,6 +312,7 @@ RULES: tuple[Callable[[Looked], list[Candidate]], ...] = (
     _by_structure,
     _by_name,
     _labels,
+    _numbers,
     _by_meaning,
     _text_with_aside,
     _by_values,

@@ -13,11 +13,12 @@ from burnish.models.forward import forward, hidden_states
 from burnish.models.heads import HeadSpec, add_value_head, head_modules, is_encoder
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.save import restore_weights, save_model
-from burnish.models.vocabulary import Added, add_terms
+from burnish.models.vocabulary import NOT_ON_ADAPTERS, Added, add_terms, extend
 
 __all__ = [
     "ANSWER",
     "MASKED",
+    "NOT_ON_ADAPTERS",
     "REWARD",
     "Added",
     "Found",
@@ -29,6 +30,7 @@ __all__ = [
     "as_plain_network",
     "compile_layers",
     "end_ids",
+    "extend",
     "find_model",
     "fingerprint",
     "forward",

@@ -6,7 +6,7 @@ and no code of a model repository is ever run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +33,7 @@ from burnish.models.heads import (
 )
 from burnish.models.probe import probe
 from burnish.models.template import PLAIN_TEMPLATE
-from burnish.models.vocabulary import fit
+from burnish.models.vocabulary import add_terms, fit
 from burnish.techniques.folded import merged_in, take_in
 from burnish.techniques.quantised import quantise_as
 from burnish.types import Technique
@@ -136,11 +136,14 @@ def as_plain_network(network: Any) -> Any:
     return network.get_base_model() if hasattr(network, "peft_config") and hasattr(network, "get_base_model") else network
 
 
-def load_model(name: str, device: Device, *, adapter: bool = True, head: HeadSpec | None = None) -> Model:
+def load_model(
+    name: str, device: Device, *, adapter: bool = True, head: HeadSpec | None = None, terms: Sequence[str] = ()
+) -> Model:
     """Return the model `name` on the device, in evaluation mode, nothing trainable; `adapter=False` loads its base only.
 
     With a `head` the network is the ecosystem's class for it. A head that the folder holds is taken where its labels agree, else a new
     one is drawn from torch's generator as the caller seeded it. Without, a tuned model is opened with the head that its settings tell of.
+    `terms` become tokens of their own (`vocabulary.add_terms`).
     """
     found = find_model(name)
     refuse_foreign_code(found)
@@ -164,6 +167,8 @@ def load_model(name: str, device: Device, *, adapter: bool = True, head: HeadSpe
     encoder = spec is not None and is_encoder(config)
     model = Model(network.to(device.name), tokenizer, found, device, notes=notes, spec=spec, encoder=encoder)
     probe(model)
+    if terms:
+        add_terms(model, terms)
     return model
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from burnish.models.load import Model
 
 
+NOT_ON_ADAPTERS = "Terms are added before a technique is applied, and not to an adapter: merge it first (burnish merge)."
+
+
 @dataclass(frozen=True, slots=True)
 class Added:
     """The terms that were added: the token of each, and the pieces that it was written with before."""
@@ -34,18 +37,11 @@ def add_terms(model: Model, terms: Sequence[str]) -> Added:
     technique was applied before, which could not train them any more.
     """
     import torch
-    from tokenizers import AddedToken
 
     if hasattr(model.network, "peft_config"):
-        raise ModelError("Terms are added before a technique is applied, and not to an adapter: merge it first (burnish merge).")
-    pieces = {term: tuple(model.tokenizer(term, add_special_tokens=False)["input_ids"]) for term in terms}
-    if problems := [problem for number, term in enumerate(terms) if (problem := _problem(term, terms[:number], pieces[term]))]:
-        raise combined(ModelError, "Terms that cannot be added to the vocabulary", problems)
-    if not terms:
-        raise ModelError("No terms were given to be added to the vocabulary: expected at least one.")
-    tokenizer: Any = model.tokenizer
-    tokenizer.add_tokens([AddedToken(term, single_word=True, normalized=False) for term in terms])
-    tokens = {term: int(tokenizer.convert_tokens_to_ids(term)) for term in terms}
+        raise ModelError(NOT_ON_ADAPTERS)
+    added = extend(model.tokenizer, terms)
+    tokens, pieces = added.tokens, added.pieces
     network: Any = model.plain()
     fit(network, max(tokens.values()) + 1)
     with torch.no_grad():
@@ -53,7 +49,20 @@ def add_terms(model: Model, terms: Sequence[str]) -> Added:
             for term, token in tokens.items():
                 table[token] = table[list(pieces[term])].float().mean(0).to(table.dtype)
     network.added_token_ids = (*getattr(network, "added_token_ids", ()), *tokens.values())
-    return Added(tokens, pieces)
+    return added
+
+
+def extend(tokenizer: Any, terms: Sequence[str]) -> Added:
+    """Add terms to a tokenizer alone, as one does before weights are read; raises what `add_terms` raises of terms."""
+    from tokenizers import AddedToken
+
+    pieces = {term: tuple(tokenizer(term, add_special_tokens=False)["input_ids"]) for term in terms}
+    if problems := [problem for number, term in enumerate(terms) if (problem := _problem(term, terms[:number], pieces[term]))]:
+        raise combined(ModelError, "Terms that cannot be added to the vocabulary", problems)
+    if not terms:
+        raise ModelError("No terms were given to be added to the vocabulary: expected at least one.")
+    tokenizer.add_tokens([AddedToken(term, single_word=True, normalized=False) for term in terms])
+    return Added({term: int(tokenizer.convert_tokens_to_ids(term)) for term in terms}, pieces)
 
 
 def fit(network: Any, rows: int) -> None:

@@ -31,21 +31,23 @@ def distill(
     beta: float = 0.5,
     temperature: float = 1.0,
     hard: float = 0.0,
+    on_policy: float = 0.0,
 ) -> Loss:
     """Distillation: move the model towards a teacher's probabilities of the next token.
 
     "forward" is KL(teacher ‖ student), which covers all that the teacher would say; "reverse" KL(student ‖ teacher), which keeps to what
     it finds likeliest; "js" is β KL(teacher ‖ m) + (1 − β) KL(student ‖ m), m = β teacher + (1 − β) student. `temperature` softens both
     over the candidates and the rest, and its square keeps the gradient's size. `hard` is the share of the plain negative
-    log-likelihood in the sum; the two terms are given with their shares in them.
+    log-likelihood in the sum; the two terms are given with their shares in them. `on_policy` is the share of the rows whose answer
+    the model writes by itself, and the teacher judges token by token; what writes them is not the loss but the source of the batches.
 
     Source: Hinton et al. 2015, arXiv 1503.02531; Gu et al. 2023 (MiniLLM), arXiv 2306.08543, for the reverse direction; Agarwal et al.
-    2023 (GKD), arXiv 2306.13649, for "js". Raises ConfigError for options out of range.
+    2023 (GKD), arXiv 2306.13649, for "js" and for answers of the model's own. Raises ConfigError for options out of range.
     """
     import torch
 
     assert outputs.candidates_NK is not None and outputs.logprobs_N is not None
-    _refuse(direction, beta, temperature, hard)
+    _refuse(direction, beta, temperature, hard, on_policy)
     counts_N1 = (batch.weight_N != 0)[:, None]
     even = -math.log(batch.streams["teacher"].shape[1] + 1)  # where nothing counts: a distribution like any other
     student_NK = torch.where(counts_N1, outputs.candidates_NK, torch.full_like(outputs.candidates_NK, even))
@@ -70,13 +72,27 @@ def distill_counts(
     beta: float = 0.5,
     temperature: float = 1.0,
     hard: float = 0.0,
+    on_policy: float = 0.0,
 ) -> Mapping[str, torch.Tensor]:
     """Return the denominators of `distill`: the sum of the weights, and none for a term whose share is 0."""
     count = batch.weight_N.sum()
     return {"distill": count if hard < 1 else count * 0, "nll": count if hard > 0 else count * 0}
 
 
-def _refuse(direction: str, beta: float, temperature: float, hard: float) -> None:
+def distill_own_answers(
+    *,
+    direction: Direction = "forward",
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    hard: float = 0.0,
+    on_policy: float = 0.0,
+) -> float:
+    """Return the share of the rows that the model answers by itself; ConfigError for options of `distill` out of range."""
+    _refuse(direction, beta, temperature, hard, on_policy)
+    return on_policy
+
+
+def _refuse(direction: str, beta: float, temperature: float, hard: float, on_policy: float) -> None:
     """Raise ConfigError for options that have no meaning."""
     if direction not in ("forward", "reverse", "js"):
         raise ConfigError(f"direction = {direction!r}: expected forward, reverse or js.")
@@ -86,6 +102,13 @@ def _refuse(direction: str, beta: float, temperature: float, hard: float) -> Non
         raise ConfigError(f"temperature = {temperature}: expected a number above 0; 1 leaves the probabilities as they are.")
     if not 0 <= hard <= 1:
         raise ConfigError(f"hard = {hard}: expected a share from 0 to 1.")
+    if not 0 <= on_policy <= 1:
+        raise ConfigError(f"on_policy = {on_policy}: expected a share of the rows from 0 to 1.")
+    if hard > 0 and on_policy > 0:
+        raise ConfigError(
+            f"hard = {hard} and on_policy = {on_policy} exclude each other: hard teaches answers that were given, and the model would be "
+            f"taught its own. Set one of the two to 0."
+        )
 
 
 def _with_rest(logprobs_NK: torch.Tensor) -> torch.Tensor:
@@ -125,4 +148,5 @@ DISTILL = Objective(
     reads=(Text, Dialog, Labelled, Tagged, Answerable, Pair),
     metrics=("agreement", "covered"),
     streams=("candidates", "teacher"),
+    own_answers=distill_own_answers,
 )

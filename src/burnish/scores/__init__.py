@@ -64,7 +64,7 @@ SCORES: dict[str, Score] = {
 
 
 def resolve(name: str) -> Score:
-    """Return the score of a registered name, or of `module:function` for a private one.
+    """Return the score of a registered name, or of `module:function` for a private one; options are `evaluate`'s business.
 
     Raises ConfigError, with the nearest name, where there is none.
     """
