@@ -107,6 +107,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     special: tuple[str, ...] = ()
     fresh = config.model.is_fresh
     try:
+        _refuse_silent(resolved, technique, objectives)
         if fresh:
             special = special_tokens(resolved)
         else:
@@ -173,6 +174,17 @@ def _refuse_idle(resolved: Resolved, objectives: Mapping[str, Objective]) -> Non
     ]
     if problems:
         raise combined(ConfigError, "What the run says and its objective do not fit", problems)
+
+
+def _refuse_silent(resolved: Resolved, technique: Technique, objectives: Mapping[str, Objective]) -> None:
+    """Raise ConfigError for a technique that puts positions before what a model writes, where an objective has it read instead."""
+    silent = next((name for name, one in objectives.items() if one.head is not None), None)
+    if technique.virtual_positions is not None and silent is not None:
+        config = resolved.config
+        raise ConfigError(
+            f"technique {config.technique.name!r} puts learned positions before a text that the model goes on writing, but with objective "
+            f'{config.of_task(silent).objective.name!r} it writes none. Set technique.name = "lora", which trains the head too, or "full".'
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
