@@ -113,7 +113,7 @@ def said(*pairs: tuple[str, str]) -> list[dict[str, str]]:
 
 
 def test_turns_follow_each_other_in_the_models_own_template(talk: Talk) -> None:
-    """peers 7, the template of the chat differs from that of tuning: the prompt is the template's own, history included."""
+    """Pain 7: the template of the chat differs from that of tuning: the prompt is the template's own, history included."""
     shown, asked, messages = talk("Hello", "And you?", answers=[[" Hi", " there"], [" Fine."]], system="Be kind.")
     assert "Hi there\n" in shown and "Fine.\n" in shown
     assert asked.prompts == [
@@ -125,7 +125,7 @@ def test_turns_follow_each_other_in_the_models_own_template(talk: Talk) -> None:
 
 
 def test_the_run_frames_the_chat(talk: Talk, renderer: Renderer) -> None:
-    """peers 3, the model is worse when served: system message and prompt of the run are used unasked, and told."""
+    """Pain 3: the model is worse when served: system message and prompt of the run are used unasked, and told."""
     framed = replace(renderer, frame=Frame(system="Sort mails.", prompt="Mail: {text}"))
     shown, asked, messages = talk("lost card", renderer=framed)
     assert asked.prompts == ["<|bos|>Sort mails.\n\nUser: Mail: lost card\nAssistant:"]
@@ -229,7 +229,7 @@ def test_ctrl_c_twice_at_the_prompt_leaves(talk: Talk) -> None:
 
 
 def test_an_answer_at_the_limit_is_told(talk: Talk) -> None:
-    """peers 6, the model never stops: the person learns that it was the limit that ended the answer."""
+    """Pain 6: the model never stops: the person learns that it was the limit that ended the answer."""
     assert "cut at max_tokens = 16" in talk("a", answers=[[" and so on..."]])[0]
     assert "cut at" not in talk("a", answers=[[" done"]])[0]
 
@@ -267,7 +267,7 @@ def test_a_model_cannot_steer_the_terminal(talk: Talk) -> None:
 
 
 def test_the_oldest_turns_are_left_out_and_that_is_said(talk: Talk, model: Model) -> None:
-    """peers 8, dropped without a word: told when it happens, once per turn lost; the system message and all that is saved stay."""
+    """Pain 8: dropped without a word: told when it happens, once per turn lost; the system message and all that is saved stay."""
     long = "z" * 120
     shown, asked, messages = talk(*(f"{number}{long}" for number in range(6)), "a", "b", system="Be kind.")
     limit = model.max_length - OPTIONS.max_tokens

@@ -59,7 +59,7 @@ def test_steps_on_the_command_line_replace_epochs_of_the_file_and_the_other_way_
 
 
 def test_an_evaluation_set_of_the_users_own_is_never_ignored(tmp_path: Path) -> None:
-    """Explicit evaluation sets that were ignored (below the line of the pains): own rows replace the share, visibly."""
+    """A pain below the line, an own evaluation set that is ignored: own rows replace the share, visibly."""
     path = run_toml(tmp_path, '[data]\nsource = "x"\ntest = "t.jsonl"\n')
     run = load(path)
     assert run.config.data.test_share == 0 and run.origins["data.test_share"] == "data.test" and run.config.data.dev_share == 0.1

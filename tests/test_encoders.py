@@ -52,15 +52,15 @@ def encoder_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
 
 
-def config_of(kind: str, vocabulary: int) -> Any:
+def config_of(kind: str, vocabulary: int, *, width: int = 32) -> Any:
     from transformers import BertConfig, DistilBertConfig, ModernBertConfig, RobertaConfig
 
     sizes: dict[str, Any] = {
         "vocab_size": vocabulary,
-        "hidden_size": 32,
+        "hidden_size": width,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "intermediate_size": 64,
+        "intermediate_size": 2 * width,
         "max_position_embeddings": 66,
         "initializer_range": 0.1,
         "pad_token_id": 0,
@@ -72,18 +72,24 @@ def config_of(kind: str, vocabulary: int) -> Any:
     if kind == "modernbert":
         return ModernBertConfig(**sizes, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3)
     return DistilBertConfig(
-        vocab_size=vocabulary, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=66, initializer_range=0.1
+        vocab_size=vocabulary,
+        dim=width,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=2 * width,
+        max_position_embeddings=66,
+        initializer_range=0.1,
     )
 
 
-def make_encoder(folder: Path, kind: str = "bert") -> Path:
+def make_encoder(folder: Path, kind: str = "bert", *, width: int = 32) -> Path:
     """Write a random two-layer encoder with its head over the vocabulary."""
     from transformers import AutoModelForMaskedLM
 
     tokenizer = encoder_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = AutoModelForMaskedLM.from_config(config_of(kind, len(tokenizer)))
+        network = AutoModelForMaskedLM.from_config(config_of(kind, len(tokenizer), width=width))
     network.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     return folder

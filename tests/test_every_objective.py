@@ -302,6 +302,7 @@ def test_split_batch_equals_whole_batch(ready: Ready, tokens: int) -> None:
 
 @every_case
 def test_padded_equals_packed(ready: Ready) -> None:
+    """A pain below the line, packing: with packing the loss is 0."""
     if ready.model.encoder:
         pytest.skip("packed rows would see each other in an encoder; that it is refused is tested in test_encoders")
     losses, metrics, expected = ready.step(ready.cut(10**9))
@@ -365,7 +366,7 @@ def test_the_loss_on_eight_rows_falls_by_half(ready: Ready) -> None:
 
 @every_case
 def test_equals_its_independent_reference(ready: Ready) -> None:
-    """In value and in gradient."""
+    """In value and in gradient (pain 13)."""
     losses, _, found = ready.step(ready.cut(90))
     named = dict(ready.model.network.named_parameters())
     expected = ready.case.reference(ready.model.network, ready.parts)

@@ -137,6 +137,7 @@ def test_every_objective_has_rows() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_run_of_it_finishes_with_a_report_of_a_score_that_fits(objective: str, place: Path, tmp_path: Path) -> None:
+    """Pain 9: evaluation shows a loss and no figure of the task."""
     output = api.tune(run_of(place, objective, tmp_path / "run"))
     report = json.loads((output / "report.json").read_text())
     assert json.loads((output / "status.json").read_text())["state"] == "finished"

@@ -117,6 +117,7 @@ def test_rows_that_a_model_was_trained_on_are_left_out_for_both() -> None:
 
 @pytest.mark.parametrize("technique", ["lora", "full"])
 def test_a_run_reports_it_whichever_way_its_base_is_kept(technique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pain 11: tuning makes a model forget what it could."""
     from types import SimpleNamespace
 
     monkeypatch.setattr(finish, "general_probe", lambda seen: general_probe(seen, rows=2))
@@ -307,7 +308,10 @@ def test_the_penalty_is_nothing_at_the_base_and_silent_places_do_not_count() -> 
 
 
 def test_the_penalty_keeps_a_model_near_its_base(tmp_path: Path) -> None:
-    """With kl 5 the best place is where -1 + 5 (1 - r) = 0: the policy 1 / 0.8 times as sure as the base, a shift of 0.22 nats."""
+    """With kl 5 the best place is where -1 + 5 (1 - r) = 0: the policy 1 / 0.8 times as sure as the base, a shift of 0.22 nats.
+
+    Pain 11.
+    """
     shifts = []
     for kl in (0.0, 5.0):
         model = load_stub(tmp_path / str(kl))

@@ -220,7 +220,10 @@ def moved(model: Model) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_saved_run_opens_with_its_class_and_the_same_scores(folder: Path, name: str, tmp_path: Path) -> None:
-    """With its labels, in a padded batch too, and with nothing missing or left over: QA's class calls its trunk otherwise."""
+    """With its labels, in a padded batch too, and with nothing missing or left over: QA's class calls its trunk otherwise.
+
+    Pain 10.
+    """
     import transformers
 
     from burnish.models.heads import CLASSES
@@ -548,7 +551,10 @@ def measured(name: str, model: Model, render: HeadRenderer, rows: Any) -> float:
     ],
 )
 def test_what_was_learned_gets_the_full_score(folder: Path, objective: Objective, rows: Any, kind: Any, score: str) -> None:
-    """From rows through rendering, training and reading to the score of generated answers: 1 where all is right, less before."""
+    """From rows through rendering, training and reading to the score of generated answers: 1 where all is right, less before.
+
+    Pain 10.
+    """
     model, render = taught(folder, objective, rows, kind)
     assert measured(score, model, render, rows) == 1.0
     untaught = load(folder, render.spec, seed=3)

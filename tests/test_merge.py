@@ -101,7 +101,10 @@ def test_a_change_of_the_answers_stops_the_merge(
 
 
 def test_an_update_that_rounding_would_swallow_is_refused_with_figures(saved: Callable[..., Path], tmp_path: Path) -> None:
-    """Stored as bfloat16, an update of a thousandth of a weight is mostly gone; in float32 it is kept; by force it is written."""
+    """Stored as bfloat16, an update of a thousandth of a weight is mostly gone; in float32 it is kept; by force it is written.
+
+    Pain 5.
+    """
     small = saved("small", steps=1, rate=1e-4)
     with pytest.raises(ModelError, match=r"would lose what was learned: \d+% of the update's norm is kept .* rounding is \d+%"):
         merge(str(small), tmp_path / "out", dtype="bfloat16")
@@ -143,7 +146,10 @@ def test_quantising_loses_more_than_rounding() -> None:
 
 
 def test_a_quantised_base_is_merged_as_it_was_trained_on(saved: Callable[..., Path], tmp_path: Path) -> None:
-    """At full precision: the merged model answers as the adapter on its 4-bit base did, not as on the base that was never used."""
+    """At full precision: the merged model answers as the adapter on its 4-bit base did, not as on the base that was never used.
+
+    Pain 5.
+    """
     adapter = saved("q", technique="qlora")
     record = merge(str(adapter), tmp_path / "out")
     assert record.change < 1e-4 * record.largest_logit
@@ -274,7 +280,10 @@ TERMS = ["xylem", "CO2-flux"]
 @pytest.mark.parametrize("technique", ["lora", "full", "dora", "pissa"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_new_terms_are_trained_and_saved(technique: str, tied: bool, folder: Path, tmp_path: Path) -> None:
-    """Each begins as the mean of its pieces, moves with the technique, and is there when the folder is opened again."""
+    """Each begins as the mean of its pieces, moves with the technique, and is there when the folder is opened again.
+
+    A pain below the line: new tokens.
+    """
     model = load_model(str(tied_stub(folder, tmp_path) if tied else folder), cpu())
     plain: Any = model.plain()
     before, head = plain.get_input_embeddings().weight.clone(), plain.get_output_embeddings().weight.clone()

@@ -27,6 +27,7 @@ def counts(pairs: np.ndarray) -> Counter[tuple[int, int]]:
 def test_rows_of_a_source_are_seen_equally_often_over_any_run_of_epochs(
     sources: list[tuple[int, float]], seed: int, epochs: int, first: int
 ) -> None:
+    """A pain below the line, mixing: sets are neither mixed nor evaluated each by itself."""
     sizes, weights = [size for size, _ in sources], [weight for _, weight in sources]
     total: Counter[tuple[int, int]] = Counter()
     for epoch in range(first, first + epochs):

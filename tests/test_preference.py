@@ -492,6 +492,7 @@ def lengths(sequences: list[Sequence]) -> list[tuple[int, str, int]]:
 
 
 def test_long_pairs_are_dropped_or_cut_as_pairs() -> None:
+    """Pain 8: rows cut or dropped without a word."""
     found = [
         side(12, 5, group=1, role="chosen"),
         side(30, 5, group=2, role="rejected"),

@@ -88,7 +88,10 @@ def never(batch: Batch) -> Any:
 
 
 def test_streams_are_what_the_learner_says_and_groups_stay_together(model: Model) -> None:
-    """Read-outs are the answer's tokens with the end token where there is one; "sampled" is the loop's own forward, bit for bit."""
+    """Read-outs are the answer's tokens with the end token where there is one; "sampled" is the loop's own forward, bit for bit.
+
+    Pain 15.
+    """
     source = rollouts(model, samples=6, max_tokens=12)
     with torch.no_grad():
         model.plain().get_output_embeddings().weight[model.tokenizer.eos_token_id] *= 6  # type: ignore[index]
@@ -181,6 +184,7 @@ def test_ranks_divide_what_one_process_would_do(model: Model) -> None:
     [(GRPO, "grpo", {}), (GRPO, "grpo", {"variant": "gspo", "clip": 0.2}), (RLOO, "rloo", {}), (REINFORCE, "reinforce", {})],
 )
 def test_a_rewarded_habit_grows(model: Model, objective: Objective, name: str, options: dict[str, Any]) -> None:
+    """Pain 13: a method of reinforcement learning is missing or rots."""
     source = rollouts(model, advantage=OBJECTIVES[name].advantage_of({}), prompts=4, samples=8, max_tokens=8, tokens=4096)
     run(model, source, steps=18, rate=3e-3, tasks={"main": TaskLoss(objective, options)})
     rewards = [record.reward for record in source.records]
@@ -188,6 +192,7 @@ def test_a_rewarded_habit_grows(model: Model, objective: Objective, name: str, o
 
 
 def test_ppo_learns(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pain 13: a method of reinforcement learning is missing or rots."""
     monkeypatch.setattr("burnish.train.forward", plain_forward)
     monkeypatch.setattr("burnish.rollouts_sequences.forward", plain_forward)
     source = rollouts(model, advantage="generalised", prompts=4, samples=8, max_tokens=8, inner=2, tokens=4096)
@@ -449,6 +454,7 @@ def test_a_healthy_history_warns_of_nothing() -> None:
     ],
 )
 def test_each_watchdog_barks_alone(changes: dict[str, Any], scores: list[tuple[int, float]], said: str) -> None:
+    """Pain 15: reinforcement learning collapses, exploits its reward, or learns from another policy than it samples."""
     found = warnings(history(**changes), scores)
     assert len(found) == 1 and said in found[0], found
 

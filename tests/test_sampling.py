@@ -141,7 +141,7 @@ def test_bfloat16_differs_only_where_the_best_two_are_close(tmp_path: Path, prom
 
 @pytest.mark.parametrize("options", [Options(max_tokens=24, temperature=1.0), Options(max_tokens=24, temperature=0.8, top_p=0.9)])
 def test_samples_do_not_depend_on_batch_or_order(stub: Model, prompts: list[np.ndarray], options: Options) -> None:
-    """peers 25, irreproducible: an answer is a function of seed, step, prompt and sample alone."""
+    """Pain 25: irreproducible: an answer is a function of seed, step, prompt and sample alone."""
     options = replace(options, samples=3, seed=7, step=2)
     whole = tokens_of(generate(stub, prompts, options))
     assert tokens_of(generate(stub, prompts, replace(options, batch=5))) == whole
@@ -240,7 +240,7 @@ def test_looking_at_few_candidates_first_changes_nothing(monkeypatch: pytest.Mon
 
 
 def test_logprobs_are_the_models_own(stub: Model, prompts: list[np.ndarray]) -> None:
-    """peers 15, train and rollout disagree: the log-probabilities are those of a forward pass, whatever the temperature."""
+    """Pain 15: train and rollout disagree: the log-probabilities are those of a forward pass, whatever the temperature."""
     options = Options(max_tokens=16, temperature=1.7, top_k=50, samples=2)
     answers = generate(stub, prompts, options)
     assert any(answer.stop_reason == "end" for answer in answers)
@@ -260,7 +260,7 @@ def test_logprobs_are_the_models_own(stub: Model, prompts: list[np.ndarray]) -> 
 
 
 def test_why_an_answer_ended_is_told(stub: Model, prompts: list[np.ndarray]) -> None:
-    """peers 6, the model never stops: an answer that ran into the limit can be told from one that ended."""
+    """Pain 6: the model never stops: an answer that ran into the limit can be told from one that ended."""
     answers = generate(stub, prompts, Options(max_tokens=12, temperature=1.0, samples=4))
     assert {answer.stop_reason for answer in answers} == {"end", "length"}
     for answer in answers:
@@ -407,7 +407,7 @@ def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_long_prompts_are_refused_by_number(stub: Model) -> None:
-    """peers 8, cut without a word: every prompt that is too long is named, with how much, before anything is generated."""
+    """Pain 8: cut without a word: every prompt that is too long is named, with how much, before anything is generated."""
     rng = np.random.default_rng(1)
     prompts = [rng.integers(60, 288, size=length) for length in (500, 3, 512)]
     with pytest.raises(ModelError) as error:
@@ -434,7 +434,7 @@ def test_impossible_prompts_are_refused(stub: Model) -> None:
 
 
 def test_a_diverged_model_is_not_hidden(stub: Model, prompts: list[np.ndarray]) -> None:
-    """peers 2, NaN and on it goes: no answer and no likelihood is made of numbers that are none."""
+    """Pain 2: NaN and on it goes: no answer and no likelihood is made of numbers that are none."""
     broken = replace(stub, network=copy.deepcopy(stub.network))
     broken.network.model.norm.weight.data.fill_(float("nan"))
     for temperature in (0.0, 1.0):
@@ -445,7 +445,7 @@ def test_a_diverged_model_is_not_hidden(stub: Model, prompts: list[np.ndarray]) 
 
 
 def test_too_little_memory_halves_the_batch(stub: Model, prompts: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    """peers 17, out of memory late, in evaluation: the same answers from smaller batches, the longest prompts first."""
+    """Pain 17: out of memory late, in evaluation: the same answers from smaller batches, the longest prompts first."""
     module = sys.modules["burnish.sampling.generate"]
     expected, real, seen = tokens_of(generate(stub, prompts, Options(max_tokens=6))), module._Flight, []
 

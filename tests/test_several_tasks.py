@@ -56,6 +56,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def test_losses_dev_scores_and_the_report_are_told_per_task(finished: Path) -> None:
+    """A pain below the line, mixing: sets are neither mixed nor evaluated each by itself."""
     steps = [line for line in metrics(finished) if "loss" in line]
     for step in steps:
         assert step["loss"] == pytest.approx(step["colours/nll"] + step["parcels/nll"])

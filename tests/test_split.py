@@ -256,6 +256,7 @@ def test_labels_that_a_side_lacks_are_told() -> None:
 
 
 def test_overlap_names_both_origins_once_for_a_test_row() -> None:
+    """A pain below the line, overlap: the evaluation set overlaps the training set."""
     train = [
         dialog("How do I reset my passcode in the app?", "Open the settings and choose security.", line=1),
         dialog("What is the capital of France?", "Paris, on the river Seine, has been it for centuries.", line=2),

@@ -119,6 +119,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     special: tuple[str, ...] = ()
     fresh = config.model.is_fresh
     try:
+        _refuse_silent(resolved, technique, objectives)
         if fresh:
             special = special_tokens(resolved)
         else:
@@ -200,6 +201,17 @@ def _not_averaged(resolved: Resolved, objectives: Mapping[str, Objective]) -> st
     if any(one.head not in (None, "masked") for one in objectives.values()):
         return "a head begins as random numbers, which nothing is to be averaged with."
     return None
+
+
+def _refuse_silent(resolved: Resolved, technique: Technique, objectives: Mapping[str, Objective]) -> None:
+    """Raise ConfigError for a technique that puts positions before what a model writes, where an objective has it read instead."""
+    silent = next((name for name, one in objectives.items() if one.head is not None), None)
+    if technique.virtual_positions is not None and silent is not None:
+        config = resolved.config
+        raise ConfigError(
+            f"technique {config.technique.name!r} puts learned positions before a text that the model goes on writing, but with objective "
+            f'{config.of_task(silent).objective.name!r} it writes none. Set technique.name = "lora", which trains the head too, or "full".'
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

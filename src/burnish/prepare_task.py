@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from heapq import nlargest
+from itertools import islice
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from burnish.config import RunConfig
 from burnish.data.check_sequences import check_sequences
 from burnish.data.dialog import as_task
+from burnish.data.fields import fields
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
@@ -26,7 +29,7 @@ from burnish.errors import ConfigError, DataError, combined
 from burnish.evaluate import resolve_score
 from burnish.gather import Gathered
 from burnish.scores import applicable
-from burnish.types import Objective, Sequence, Task, Text
+from burnish.types import Example, Objective, Sequence, Task, Text
 
 WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
 LONGEST_ANSWER = 512
@@ -158,10 +161,17 @@ def refuse_unreadable(gathered: Gathered, objective: Objective, name: str) -> No
     if wrong:
         kinds = sorted({type(example).__name__ for example in wrong})
         reads = ", ".join(kind.__name__ for kind in objective.reads)
+        every = (example for side in gathered.examples.values() for example in side if not isinstance(example, objective.reads))
+        first = min(every, key=lambda example: (example.origin.file, example.origin.line or 0))
         raise DataError(
-            f"objective {name!r} cannot learn from {', '.join(kinds)} rows ({len(wrong)}, the first at {wrong[0].origin}); it reads "
-            f"{reads}. Choose another objective (burnish ls objectives) or another data.format."
+            f"objective {name!r} cannot learn from {', '.join(kinds)} rows ({len(wrong)}, the first at {first.origin}: "
+            f"{_held(first)}); it reads {reads}. Choose another objective (burnish ls objectives) or another data.format."
         )
+
+
+def _held(example: Example) -> str:
+    """Return what a row holds, part by part and cut short, for a message."""
+    return ", ".join(f"{field.name} {shorten(repr(field.text), 40, placeholder='…')}" for field in islice(fields(example), 4))
 
 
 def answer_tokens(plan: TaskPlan) -> int:

@@ -109,7 +109,10 @@ def _judged(part: Part, answers: Sequence[Answer], tasks: Sequence[Task]) -> np.
                 f"reward {part.name!r} finds nothing to compare an answer with in {len(set(missing))} rows, the first one {missing[0]}. "
                 f"Leave these rows out, or choose another score."
             )
-        values = part.judge.combine(part.judge.statistics(answers, tasks, **part.options))
+        try:
+            values = part.judge.combine(part.judge.statistics(answers, tasks, **part.options))
+        except RunError as error:
+            raise RunError(f"{error}. Nothing was learned from these answers; look at the row and at what judges it.") from error
         values_S = np.asarray(values, dtype=np.float64) * (1.0 if part.judge.higher_is_better else -1.0)
     else:
         try:

@@ -24,7 +24,7 @@ from burnish.rewards import LengthGuard, Part, Rewards, check_parts, equal_group
 from burnish.rollouts_plan import Plan, chosen_prompts, dealt, lasting, sampling_options
 from burnish.rollouts_sequences import Reference, divergence, measured, sequence_of, with_advantages
 from burnish.rollouts_state import Rollout, arrays_of, rollout_of
-from burnish.rollouts_watch import Record
+from burnish.rollouts_watch import Record, hopeless
 from burnish.sampling import Generated, generate
 from burnish.types import Answer, Batch, Sequence, Task
 
@@ -65,7 +65,8 @@ class Rollouts:
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step; makes a new rollout first where the step begins one.
 
-        Raises RunError where a step is inside a rollout that was neither made here nor loaded, and what sampling and rewards raise.
+        Raises RunError where a step is inside a rollout that was neither made here nor loaded, where no answer was ever worth more than
+        another, and what sampling and rewards raise.
         """
         number, place = divmod(step, self.plan.steps)
         if self.current is None or self.current.number != number:
@@ -76,6 +77,8 @@ class Rollouts:
                 )
             rollout, record = self._made(number, step)
             kl = self.kl if self.plan.kl_target is None or record.kl is None else self._adapted(record.kl, len(rollout.sequences))
+            if text := hopeless([*self.records, record]):
+                raise RunError(text)
             self.current, self.kl, self.records = rollout, kl, [*self.records, record]
         assert self.current is not None
         cut = _cut(_served(self.current, self.plan, place), self.plan)

@@ -52,6 +52,28 @@ class Bounds:
     kl: float = 0.5
     equal_groups: float = 0.5
     mismatch: float = 0.05
+    hopeless: int = 10
+    """Rollouts from the first on in which every answer was worth the same, after which there is no point in going on."""
+
+
+def hopeless(records: Sequence[Record], *, bounds: Bounds | None = None) -> str:
+    """Return why a run cannot learn, in words: no answer has ever been worth more than another. Nothing while there is hope.
+
+    Asked once, when the number of rollouts is reached: a reward that becomes constant later was learned, or is warned of.
+    """
+    bounds = bounds or Bounds()
+    if len(records) != bounds.hopeless:
+        return ""
+    first = records[0].reward
+    rounding = 1e-9 * max(1.0, abs(first))
+    if any(record.deviation > rounding or abs(record.reward - first) > rounding for record in records):
+        return ""
+    judges = ", ".join(records[-1].parts)
+    return (
+        f"Every answer of the first {len(records)} rollouts was worth the same ({first:g}): the reward ({judges}) is constant, and "
+        f"nothing can be learned from it. Look at some answers and at what judges them: choose a score with finer steps, easier or harder "
+        f"prompts, more rollout.samples or a higher rollout.temperature."
+    )
 
 
 def warnings(records: Sequence[Record], scores: Sequence[tuple[int, float]] = (), *, bounds: Bounds | None = None) -> list[str]:

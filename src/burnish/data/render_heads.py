@@ -92,13 +92,19 @@ def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any, *, twice: bool
         raise DataError(
             f"{odd.origin}: a label among rows with numbers. A head tells one or the other: divide the rows into two runs."
         )
+    if len(numbers) and np.ptp(numbers) == 0:
+        raise DataError(
+            f"All {len(rows)} rows have the number {numbers[0]:g} (the first at {rows[0].origin}): there is nothing to tell apart. Add rows "
+            f"with other numbers."
+        )
     if len(numbers):
-        return HeadSpec("sequence", ("number",), "number", float(numbers.mean()), float(numbers.std()) or 1.0)
+        return HeadSpec("sequence", ("number",), "number", float(numbers.mean()), float(numbers.std()))
     labels = tuple(sorted({label for row in rows for label in row.labels}))
     several = any(row.several or len(row.labels) != 1 for row in rows)
     if len(labels) < (1 if several else 2):
         raise DataError(
-            f"All {len(rows)} rows have the label {labels[0]!r}: there is nothing to tell apart. Add rows with other labels."
+            f"All {len(rows)} rows have the label {labels[0]!r} (the first at {rows[0].origin}): there is nothing to tell apart. Add rows "
+            f"with other labels."
         )
     return HeadSpec("sequence", labels, "several" if several else "single")
 
@@ -106,7 +112,9 @@ def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any, *, twice: bool
 def _tags_spec(rows: Many[Tagged], tokenizer: Any) -> HeadSpec:
     types = sorted({span.label for row in rows for span in row.spans})
     if not types:
-        raise DataError(f"None of the {len(rows)} rows marks a span: there is nothing to learn. Add rows with spans.")
+        raise DataError(
+            f"None of the {len(rows)} rows marks a span (the first at {rows[0].origin}): there is nothing to learn. Add rows with spans."
+        )
     layered = any(are_layered(row.spans, token_chars(tokenizer, plain(row.content))[1]) for row in rows)
     if layered:
         return HeadSpec("token", tuple(f"{name}:{tag}" for name in types for tag in "OBI"), "layers")

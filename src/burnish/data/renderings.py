@@ -15,7 +15,7 @@ from burnish.data.render import Renderer
 from burnish.data.render_heads import REWARD, HeadRenderer, HeadSpec, Kind, spec_for
 from burnish.data.render_masked import masking
 from burnish.data.render_pairs import judged, pair_sequences, rated_sequences, thumbs_of, within_pairs
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, DataError
 from burnish.types import Example, Pair, Rated, Sequence
 
 Policy = Literal["drop", "cut", "fail"]
@@ -86,6 +86,7 @@ def rated(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
         rows = thumbs_of(example) if isinstance(example, Pair) else (example,)
         return [sequence for row in rows for sequence in rated_sequences(renderer, row)]
 
+    _refuse_equal(examples)
     return Rows(sequences, _within(renderer))
 
 
@@ -105,8 +106,19 @@ def judgements(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> R
         rating = example.rating if isinstance(example, Rated) else 0.0
         return [judged(sequence, margin=0.0, rating=rating) for sequence in found]
 
+    _refuse_equal(examples)
     compares = not any(isinstance(example, Rated) for example in examples)
     return Rows(sequences, _within(renderer), finished, head=REWARD, compares=compares)
+
+
+def _refuse_equal(examples: Many[Example]) -> None:
+    """Raise DataError where all rows are rated alike, so that none of them says what is better than what."""
+    ratings = {example.rating for example in examples if isinstance(example, Rated)}
+    if len(ratings) == 1 and all(isinstance(example, Rated) for example in examples):
+        raise DataError(
+            f"All {len(examples)} rows have the rating {ratings.pop():g} (the first at {examples[0].origin}): none is better than another. "
+            f'Add rows with other ratings, or learn to write such answers: objective.name = "sft".'
+        )
 
 
 def rollouts(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from burnish.errors import ConfigError
-from burnish.techniques.low_rank import head_names, linear_layers, linear_names, matches, quiet
+from burnish.techniques.low_rank import head_names, linear_layers, linear_names, matches, quiet, task_type
 from burnish.techniques.prompt import refuse_new_terms
 from burnish.types import Technique
 
@@ -56,7 +56,7 @@ def ia3(network: PreTrainedModel, *, targets: list[str] | None = None, inner: li
     config = IA3Config(
         target_modules=list(targets),
         feedforward_modules=list(inner or []),
-        task_type="CAUSAL_LM",
+        task_type=task_type(network),
         modules_to_save=head_names(network) or None,
     )
     with quiet():

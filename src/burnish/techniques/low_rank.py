@@ -52,7 +52,7 @@ def low_rank(
         rank_pattern=dict(ranks or {}),
         alpha_pattern=dict(alphas or {}),
         use_rslora=rank_stabilised,
-        task_type=_task_type(network),
+        task_type=task_type(network),
         modules_to_save=heads or None,
         trainable_token_indices=new_vectors(network) or None,  # pyright: ignore[reportArgumentType]
         **more,
@@ -131,10 +131,13 @@ def _chosen_layers(network: Any, targets: Sequence[str] | None) -> list[str]:
     return [layer for layer in layers if any(matches(layer, target) for target in targets)]
 
 
-def _task_type(network: Any) -> str:
-    """Return what PEFT calls the network's task, so that its own loader puts the head back."""
+def task_type(network: Any) -> str | None:
+    """Return what PEFT calls the network's task, so that its own loader puts the head back; None where it has no word for it.
+
+    An encoder that restores masked tokens is such a one: PEFT's wrapper of language models asks for a way to generate.
+    """
     name = type(network).__name__
-    return next((kind for end, kind in TASK_TYPES.items() if name.endswith(end)), "CAUSAL_LM")
+    return next((kind for end, kind in TASK_TYPES.items() if name.endswith(end)), "CAUSAL_LM" if network.can_generate() else None)
 
 
 def _refuse_numbers(*, rank: int, alpha: float, dropout: float, rate_ratio: float) -> None:

@@ -24,6 +24,11 @@ MADE_BY = "prompt_encoder.safetensors"
 
 WHY_NOT = "its virtual positions stand before every prompt, and no weight of the model could hold them"
 
+NEEDS_TEXT = (
+    "technique.name: prompt methods (prompt, prefix, ptuning) are for models that write text. With a head, or for restoring masked tokens, "
+    "use technique lora or full."
+)
+
 NO_PREFIX = "This architecture keeps keys and values in another form than a prefix has. Use technique prompt or lora."
 
 
@@ -143,8 +148,8 @@ def refuse_new_terms(network: Any) -> None:
 def _refuse_positions(network: Any, positions: int) -> None:
     """Raise ConfigError for a number of positions, or a network, that cannot be used."""
     refuse_new_terms(network)
-    if network.get_output_embeddings() is None:
-        raise ConfigError("Prompt methods are for models that write text; with a head, use technique lora or full.")
+    if not network.can_generate():
+        raise ConfigError(NEEDS_TEXT)
     longest = int(getattr(network.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
     if not 1 <= positions < longest:
         raise ConfigError(
