@@ -34,10 +34,17 @@ __all__ = [
     "load",
     "model_reference",
     "schema",
+    "single_references",
     "with_value",
 ]
 
-FREE_ON_RESUME: Mapping[str, str | None] = {"output": None, "save.*": None, "log.*": None, "train.steps": "constant"}
+FREE_ON_RESUME: Mapping[str, str | None] = {
+    "output": None,
+    "save.*": None,
+    "log.*": None,
+    "task.*.single": None,
+    "train.steps": "constant",
+}
 """What may change between a run and its resumption, and the schedule under which alone it may."""
 
 
@@ -283,6 +290,12 @@ def model_reference(resolved: Resolved) -> str:
     name = config_layers.map_paths(tree, lambda text: str((resolved.base / text).resolve()))["model"]["name"]
     assert isinstance(name, str), "a fresh model has no name"
     return name
+
+
+def single_references(resolved: Resolved) -> dict[str, str]:
+    """Return by task the run with that task alone which it is compared with, an absolute path where it is relative to the run file."""
+    named = {name: task.single for name, task in resolved.config.task.items()}
+    return {name: config_tasks.single_reference(single, resolved.base) for name, single in named.items() if single is not None}
 
 
 # --------------------------------------------------------------------------------------------------------- writing and comparing

@@ -216,8 +216,8 @@ def _long_forms(given: Tree) -> Tree:
 def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     """Return a canonical tree with each path that is relative to the run file changed.
 
-    These are the sources and own parts of the data, and a model or tokenizer given as a run file or with a leading `./` or `../`; a
-    model like `runs/base` is an earlier output and, as every output, relative to the current folder.
+    These are the sources and own parts of the data, and a model, tokenizer or single run given as a run file or with a leading `./` or
+    `../`; a model like `runs/base` is an earlier output and, as every output, relative to the current folder.
     """
     tree = _copy(tree)
     tasks = tree.get("task")
@@ -232,13 +232,14 @@ def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     for holder, name in holders:
         if isinstance(holder, dict) and isinstance(holder.get(name), str) and _is_relative(holder[name]):
             holder[name] = change(holder[name])
-    model = tree.get("model")
-    for name in ("name", "tokenizer"):
-        given = model.get(name) if isinstance(model, dict) else None
-        if isinstance(given, str) and is_model_file(given) and _is_relative(given):
+    models = [(tree.get("model"), "name"), (tree.get("model"), "tokenizer")]
+    models += [(task, "single") for task in (tasks.values() if isinstance(tasks, dict) else ())]
+    for holder, name in models:
+        given = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(given, str) and is_model_file(given) and _is_relative(given):
             changed = change(given)
             # Without its leading point the changed path could read as the name of a model on the hub.
-            tree["model"][name] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
+            holder[name] = changed if is_model_file(changed) or Path(changed).is_absolute() else f"./{changed}"
     return tree
 
 

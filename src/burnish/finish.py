@@ -16,7 +16,8 @@ from typing import Any
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
-from burnish.finish_heads import head_on_frozen_base, with_threshold
+from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
+from burnish.finish_single import compare_singles
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan, seen_by
@@ -66,6 +67,7 @@ def conclude(
         **together(measures),
         "notes": list(dict.fromkeys(notes)),
         "best_step": progress["best_step"] or progress["step"],
+        **compare_singles(plan, model, held_out, arms, asking=asking, say=say),
         **_forgotten(plan, model, asking, say),
     }
     if progress["stopped_early"]:
@@ -118,8 +120,8 @@ def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return the answers of the model as it was before tuning, with a head of its own where the run gives it one."""
-    with before_tuning(plan, model) as before:
-        return _answers(with_threshold(plan, before), before, held_out, asking)
+    with before_tuning(plan, model) as before, heads_alone(plan, before, held_out) as settled:
+        return _answers(settled, before, held_out, asking)
 
 
 @contextmanager
@@ -128,11 +130,14 @@ def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
 
     A head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
     """
-    if plan.technique.reference == "adapter_off" and plan.head is None:
+    if plan.technique.reference == "adapter_off" and plan.has_base:
         with model.network.disable_adapter():
             yield model
         return
-    before = load_model(plan.found.name, model.target) if plan.head is None else head_on_frozen_base(plan, model.target)
+    if plan.has_base:
+        before = load_model(plan.found.name, model.target, head=plan.head, heads=plan.heads)
+    else:
+        before = head_on_frozen_base(plan, model.target)
     try:
         yield before
     finally:

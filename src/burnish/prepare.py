@@ -25,7 +25,19 @@ from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError, combined
 from burnish.gather import Gathered, gather
-from burnish.models import Found, HeadSpec, end_ids, find_model, is_encoder, longest_input, open_tokenizer, refuse_foreign_code
+from burnish.models import (
+    BESIDE,
+    MASKED,
+    Found,
+    HeadSpec,
+    end_ids,
+    find_model,
+    is_encoder,
+    longest_input,
+    open_tokenizer,
+    refuse_foreign_code,
+    refuse_other_kind,
+)
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
@@ -64,8 +76,21 @@ class Plan:
 
     @property
     def head(self) -> HeadSpec | None:
-        """The head that the model needs, None for one that writes."""
-        return self.first.rows.head
+        """The head of the network's class, None for one that writes. Of several tasks it is an encoder's own, if anything."""
+        if len(self.parts) == 1:
+            return self.first.rows.head
+        return MASKED if is_encoder(self.model_config) else None
+
+    @property
+    def heads(self) -> dict[str, HeadSpec]:
+        """The heads beside the network, by task, where the run has several tasks."""
+        heads = {name: part.rows.head for name, part in self.parts.items()} if len(self.parts) > 1 else {}
+        return {name: head for name, head in heads.items() if head is not None and head.kind != "masked"}
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the model before tuning can be asked: nothing of the network itself begins as random numbers, as a class's head does."""
+        return self.head is None or self.head.kind == "masked"
 
     def sequences(self) -> Iterator[Sequence]:
         """Yield every sequence that is learned from, of all tasks."""
@@ -85,7 +110,7 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """Return what a tuned model's folder says of itself, with a table for each task where there are several."""
         several = {name: part.settings() for name, part in self.parts.items()} if len(self.parts) > 1 else {}
-        return self.first.settings() | ({"tasks": several} if several else {})
+        return self.first.settings() | ({"tasks": several, "task": self.first.name} if several else {})
 
 
 def registries() -> dict[str, Any]:
@@ -110,7 +135,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
         if fresh:
             special = special_tokens(resolved)
         else:
-            opened = _open(resolved, find_model(model_reference(resolved)), kind=_kind(resolved, objectives))
+            opened = _open(resolved, find_model(model_reference(resolved)), objectives)
             special = tuple(opened.tokenizer.all_special_tokens)
         if technique.saves == "adapter" and fresh:
             raise ModelError(no_base(str(config.model)))
@@ -133,7 +158,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     if fresh:
         # It learns its tokenizer from the rows, so it is made after them and before everything that reads a model.
         place, made = fresh_model(resolved, list(gathered.values()))
-        opened = _open(resolved, find_model(str(place.resolve())), kind=_kind(resolved, objectives))
+        opened = _open(resolved, find_model(str(place.resolve())), objectives)
         notes = [*opened.notes, *made]
     assert opened is not None
     parts = {
@@ -185,23 +210,25 @@ class _Opened:
     notes: list[str]
 
 
-def _kind(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
-    """Return the kind of head that the run's model needs, None for one that writes; ConfigError where its tasks differ in that."""
-    kinds = {name: one.head for name, one in objectives.items()}
-    odd = next((name for name, kind in kinds.items() if kind is not None), None)
-    if odd is not None and len(kinds) > 1:
-        raise ConfigError(
-            f"task {odd!r}: objective {resolved.config.of_task(odd).objective.name!r} gives the model a head of its own, which cannot be shared "
-            f'with other tasks yet. Let it write the answer instead (objective = "sft"), or give the task a run of its own.'
-        )
-    if odd is not None and resolved.config.train.packing and kinds[odd] == "masked":
+def _kinds(resolved: Resolved, objectives: Mapping[str, Objective]) -> list[str | None]:
+    """Return the kinds of heads that the run's model needs: that of its only task, or BESIDE and what the network itself must do.
+
+    None stands for writing. Raises ConfigError for packed rows of an encoder.
+    """
+    kinds = list(dict.fromkeys(one.head for one in objectives.values()))
+    if "masked" in kinds and resolved.config.train.packing:
         raise ConfigError("train.packing = true: an encoder reads in both directions, so rows in one line would see each other.")
-    return next(iter(kinds.values()))
+    if len(objectives) == 1 or kinds == [None]:
+        return list(kinds)
+    return [BESIDE, *(kind for kind in kinds if kind in (None, "masked"))]
 
 
-def _open(resolved: Resolved, found: Found, *, kind: str | None) -> _Opened:
+def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective]) -> _Opened:
     refuse_foreign_code(found)
-    model_config, tokenizer, notes = open_tokenizer(found, kind=kind)
+    first, *others = _kinds(resolved, objectives)
+    model_config, tokenizer, notes = open_tokenizer(found, kind=first)
+    for kind in others:
+        refuse_other_kind(found.name, model_config, kind)
     return _Opened(found, model_config, tokenizer, [*resolved.notes, *notes])
 
 
@@ -311,7 +338,7 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
 def estimate_cost(plan: Plan) -> dict[str, Any]:
     """Return estimated memory, steps and time of the run on this machine."""
     config = plan.resolved.config
-    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head)
+    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head, heads=plan.heads)
     fast = config.dtype != "float32" and cpu_bfloat16()
     stored = 2 if config.dtype == "bfloat16" or (fast and sizes.adapter) else 4
     lengths = np.asarray([sequence.length for sequence in plan.sequences()], dtype=float)

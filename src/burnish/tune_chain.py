@@ -1,6 +1,6 @@
-"""Runs that begin with the result of another run: `model = "first.toml"`, which is tuned first where its result is missing or stale.
+"""Runs that name another run: `model = "first.toml"`, or `single` of a task, which is tuned first where its result is missing or stale.
 
-Enters: a resolved run. Leaves: the same run with a folder as its model. SFT, then a preference, then reinforcement are three files and
+Enters: a resolved run. Leaves: the same run with folders in place of run files. SFT, then a preference, then reinforcement are three files and
 one command.
 """
 
@@ -18,39 +18,65 @@ from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
 from burnish.tune_saving import model_digest
 
-FREE = {"output": None, "save.*": None, "log.*": None}
+FREE = {"output": None, "save.*": None, "log.*": None, "task.*.single": None}
 """What may differ between a finished run and its run file without making the result another one."""
 
 
 def is_chain(resolved: Resolved) -> bool:
-    """Return whether the model of a run is another run file."""
-    return (resolved.config.model.name or "").endswith(".toml")
+    """Return whether a run names another run file: its model, or a run that one of its tasks is compared with."""
+    return any(name.endswith(".toml") for name in (resolved.config.model.name or "", *config.single_references(resolved).values()))
+
+
+def replace_runs(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
+    """Return the run with each run file that it names replaced by that run's output, tuned first where missing or stale.
+
+    With `tune_first` None nothing is tuned. `above` are the run files that led here. Raises ConfigError for a circle of run files, and
+    where another run would have to be tuned and may not be.
+    """
+    resolved = replace_model(resolved, tune_first=tune_first, above=above)
+    for task, name in config.single_references(resolved).items():
+        if name.endswith(".toml"):
+            field = f"task.{task}.single"
+            before = _loaded(resolved, name, field=field, above=above)
+            output = _tuned(resolved, before, field=field, tune_first=tune_first, above=above)
+            resolved = config.with_value(resolved, field, str(output.resolve()), origin=f"the run {before.file}")
+    return resolved
 
 
 def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
-    """Return the run with a run file as its model replaced by that run's output, tuned first where missing or stale.
-
-    With `tune_first` None nothing is tuned. `above` are the run files that led here. Raises ConfigError for a circle of run files, and
-    where the first run would have to be tuned and may not be.
-    """
-    if not is_chain(resolved):
+    """Return the run with a run file as its model replaced by that run's output, as `replace_runs` does."""
+    if not (resolved.config.model.name or "").endswith(".toml"):
         return resolved
-    file = Path(config.model_reference(resolved))
-    above = (*above, resolved.file.resolve()) if resolved.file is not None else above
-    if file.resolve() in above:
-        raise ConfigError(
-            f"model = {resolved.config.model.name!r}: this run file is tuned after {above[-1].name}, which would begin with it."
-        )
-    before = config.load(file, registries=registries())
+    before = _loaded(resolved, config.model_reference(resolved), field="model", above=above)
     if _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
         raise ConfigError(second_adapter(str(resolved.config.model)))
-    before = replace_model(before, tune_first=tune_first, above=above)
+    output = _tuned(resolved, before, field="model", tune_first=tune_first, above=above)
+    return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
+
+
+def _loaded(resolved: Resolved, name: str, *, field: str, above: tuple[Path, ...]) -> Resolved:
+    """Return the run of a file that another run names in a field; ConfigError where that file led here itself."""
+    led = (*above, resolved.file.resolve()) if resolved.file is not None else above
+    if Path(name).resolve() in led:
+        why = "begin with it" if field == "model" else "be compared with it"
+        raise ConfigError(f"{field} = {name!r}: this run file is tuned after {led[-1].name}, which would {why}.")
+    return config.load(Path(name), registries=registries())
+
+
+def _tuned(resolved: Resolved, before: Resolved, *, field: str, tune_first: Watch | None, above: tuple[Path, ...]) -> Path:
+    """Return the output of a run that another one names, tuned first where missing or stale."""
+    before = replace_runs(before, tune_first=tune_first, above=(*above, *([resolved.file.resolve()] if resolved.file else [])))
     output = Path(before.config.output)
     finished = runs.is_finished(output)
     stale = _stale(before, output) if finished else []
     if not finished or stale:
-        _tune_first(resolved, before, stale=stale, watch=tune_first)
-    return config.with_value(resolved, "model", str(output.resolve()), origin=f"the run {before.file}")
+        _tune_first(f"{field} = {_named(resolved, field)!r}", before, stale=stale, watch=tune_first)
+    return output
+
+
+def _named(resolved: Resolved, field: str) -> str | None:
+    """Return the run file as the user wrote it in a field."""
+    return resolved.config.model.name if field == "model" else resolved.config.task[field[len("task.") : -len(".single")]].single
 
 
 def _saves_adapter(resolved: Resolved) -> bool:
@@ -65,12 +91,12 @@ def _stacks(resolved: Resolved) -> bool:
     return name in TECHNIQUES and TECHNIQUES[name].stacks
 
 
-def _tune_first(resolved: Resolved, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
-    """Tune the run that another one begins with; a stale result is put aside, not deleted."""
-    output, name = Path(before.config.output), resolved.config.model.name
+def _tune_first(named: str, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
+    """Tune a run that another one names; a stale result is put aside, not deleted."""
+    output, name = Path(before.config.output), before.file
     why = f"changed since {output} was made ({'; '.join(stale)})" if stale else f"is not tuned yet ({output})"
     if watch is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(f"model = {name!r}: that run {why}. Tune it first, by itself: burnish tune {before.file}")
+        raise ConfigError(f"{named}: that run {why}. Tune it first, by itself: burnish tune {before.file}")
     resume = runs.Run(output).status_json.exists() and not stale
     watch.say(f"{name} {why}: it is tuned first")
     if stale:

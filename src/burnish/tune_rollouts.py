@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,15 +34,34 @@ if TYPE_CHECKING:
     from burnish.tune_state import Running
 
 
-def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> Rollouts:
-    """Return the attempts of a task as a source of batches. Raises ConfigError for rollouts that cannot be made."""
+@dataclass(frozen=True, slots=True, eq=False)
+class WithAttempts:
+    """Batches of tasks with fixed rows, and of tasks that the model attempts, by name: the rows of a step, then its attempts."""
+
+    fixed: Callable[[int], list[Batch]]
+    attempts: Mapping[str, Rollouts]
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step, task after task."""
+        return [*self.fixed(step), *(batch for rollouts in self.attempts.values() for batch in rollouts(step))]
+
+
+def _attempts(source: Any) -> Mapping[str, Rollouts]:
+    """Return the rollouts of a source of batches, by what its figures and its state are told under; "" stands for the only task."""
+    if isinstance(source, WithAttempts):
+        return {f"{name}/": rollouts for name, rollouts in source.attempts.items()}
+    return {"": source} if isinstance(source, Rollouts) else {}
+
+
+def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Callable[[], None]) -> Rollouts:
+    """Return the attempts of a task as a source of batches, `prompts` to a rollout. Raises ConfigError for what cannot be made."""
     config = part.config
     options, chosen = config.objective.options, config.rollout
     longest = chosen.max_tokens or config.evaluate.max_tokens or 64
     needs_reference = chosen.kl > 0 or part.reads("reference")
     plan = Plan(
         advantage=part.objective.advantage_of(options),  # pyright: ignore[reportArgumentType]  (the plan refuses another)
-        prompts=config.train.batch,
+        prompts=prompts,
         samples=chosen.samples,
         max_tokens=longest,
         temperature=chosen.temperature,
@@ -154,31 +173,43 @@ def _logprobs(model: Model, batch: Batch) -> torch.Tensor:
 
 
 def told(source: Any, step: int) -> dict[str, float]:
-    """Return what is to be logged of the rollout that a step learned from; nothing for batches of fixed rows."""
-    if not isinstance(source, Rollouts) or not source.records:
-        return {}
-    record = asdict(source.records[-1])
-    parts = record.pop("parts")
-    plain = {f"rollout/{name}": value for name, value in record.items() if value is not None and name not in ("number", "step")}
-    return plain | ({f"reward/{name}": value for name, value in parts.items()} if len(parts) > 1 else {})
+    """Return what is to be logged of the rollouts that a step learned from; nothing for batches of fixed rows."""
+    found: dict[str, float] = {}
+    for above, rollouts in _attempts(source).items():
+        if not rollouts.records:
+            continue
+        record = asdict(rollouts.records[-1])
+        parts = record.pop("parts")
+        found |= {
+            f"{above}rollout/{name}": value
+            for name, value in record.items()
+            if value is not None and name not in ("number", "step")
+        }
+        found |= {f"{above}reward/{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
+    return found
 
 
 def warned(source: Any, scores: list[tuple[int, float]]) -> list[str]:
     """Return what is going wrong with the rollouts so far, in words. `scores` are (step, dev score), more being better."""
-    return warnings(source.records, scores) if isinstance(source, Rollouts) else []
+    found = _attempts(source).items()
+    return [f"{above.rstrip('/')}: {one}" if above else one for above, made in found for one in warnings(made.records, scores)]
 
 
 def state_of(source: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return what must persist of a source of batches: facts for JSON, and tensors; nothing of fixed rows, which follow from the step."""
-    if not isinstance(source, Rollouts):
-        return {}, {}
     import torch
 
-    state = source.state()
-    return state["facts"], {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in state["arrays"].items()}
+    facts, tensors = {}, {}
+    for above, rollouts in _attempts(source).items():
+        state = rollouts.state()
+        facts[above] = state["facts"]
+        tensors |= {f"{above}{name}": torch.from_numpy(np.ascontiguousarray(values)) for name, values in state["arrays"].items()}
+    return facts.get("", facts), tensors
 
 
 def load_state(source: Any, facts: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put a source of batches back to where a checkpoint was written."""
-    if isinstance(source, Rollouts) and facts:
-        source.load({"facts": facts, "arrays": {name: tensor.numpy() for name, tensor in tensors.items()}})
+    for above, rollouts in _attempts(source).items() if facts else ():
+        assert facts is not None
+        arrays = {name.removeprefix(above): tensor.numpy() for name, tensor in tensors.items() if name.startswith(above)}
+        rollouts.load({"facts": facts[above] if above else facts, "arrays": arrays})
