@@ -57,6 +57,7 @@ FIELDS = [
     "task.NAME.score",
     "task.NAME.share",
     "task.NAME.weight",
+    "task.NAME.single",
     "teacher",
     "rollout.reward",
     "rollout.samples",

@@ -166,7 +166,8 @@ def test_a_saved_run_opens_with_the_class_of_the_ecosystem(encoder: Path, head: 
     assert not facts["missing_keys"] and not facts["unexpected_keys"]
     assert network.config.id2label == dict(enumerate(SPECS[head].labels))
     ids = torch.arange(5, 15)[None]
-    found, expected = (one.eval()(input_ids=ids) for one in (network, model.network))
+    with torch.no_grad():
+        found, expected = (one.eval()(input_ids=ids) for one in (network, model.network))
     for name in ("start_logits", "end_logits") if head == "span" else ("logits",):
         assert torch.equal(getattr(found, name), getattr(expected, name))
     again = load_model(str(tmp_path), cpu())

@@ -279,16 +279,6 @@ def test_an_epoch_of_attempts_counts_what_is_learned_again(place: Path, tmp_path
     assert once.resolved.config.train.steps == -(-rows // 4) and thrice.resolved.config.train.steps == -(-3 * rows // 4)
 
 
-def test_a_head_cannot_be_mixed_with_other_tasks(place: Path, tmp_path: Path) -> None:
-    run = run_of(place, "sft", tmp_path / "run")
-    tasks = [
-        {"name": "write", "data": run.pop("data")},
-        {"name": "sort", "data": str(place / "labelled.jsonl"), "objective": "classification"},
-    ]
-    with pytest.raises(api.ConfigError, match="a head of its own"):
-        api.tune({**run, "task": tasks})
-
-
 def test_a_model_with_a_head_is_asked_and_measured_again(place: Path, tmp_path: Path) -> None:
     output = api.tune(run_of(place, "classification", tmp_path / "run"))
     report = json.loads((output / "report.json").read_text())

@@ -161,8 +161,9 @@ def test_only_short_whole_rows_without_extras_leave_the_fused_kernel(monkeypatch
     module = torch.nn.Module()
 
     def call(length: int, keys: int | None = None, mask: Any = None, learned: bool = True, **options: Any) -> None:
-        query, key = torch.randn(1, 2, length, 64, requires_grad=learned), torch.randn(1, 2, keys or length, 64)
-        attention(module, query, key, key, mask, **options)
+        query, key = torch.randn(1, 2, length, 64), torch.randn(1, 2, keys or length, 64)
+        with torch.set_grad_enabled(learned):
+            attention(module, query, key, key, mask, **options)
 
     call(256)
     assert taken == [256]
@@ -170,10 +171,13 @@ def test_only_short_whole_rows_without_extras_leave_the_fused_kernel(monkeypatch
     call(1, keys=9)
     call(8, mask=torch.ones(1, 1, 8, 8, dtype=torch.bool))
     call(8, learned=False)
+    with FAST_ATTENTION.attend_as_in_training():
+        call(8, learned=False)
+    assert taken.pop() == 8
     call(8, dropout=0.1)
     call(8, position_bias=torch.zeros(1, 2, 8, 8))
     assert taken == [256]
-    query = torch.randn(1, 2, 100, 8, requires_grad=True)  # narrow heads: the weights would outweigh all else that is kept
+    query = torch.randn(1, 2, 100, 8)  # narrow heads: the weights would outweigh all else that is kept
     attention(module, query, query, query, None)
     assert taken == [256]
 

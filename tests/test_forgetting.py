@@ -131,6 +131,8 @@ def test_a_run_reports_it_whichever_way_its_base_is_kept(technique: str, tmp_pat
         technique=TECHNIQUES[technique],
         found=model.found,
         head=None,
+        heads={},
+        has_base=True,
         parts={"main": part},
         first=part,
     )

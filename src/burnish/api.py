@@ -28,13 +28,14 @@ from burnish.data.render_heads import HeadRenderer
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
 from burnish.evaluate import Asking, answer
 from burnish.find_rate import find_learning_rate as search
+from burnish.finish_single import singles
 from burnish.gather import gather, read_rows
 from burnish.prepare import prepare, registries
 from burnish.sampling import Options
 from burnish.sampling import generate as sample
 from burnish.tune import Watch
 from burnish.tune import tune as carry_out
-from burnish.tune_chain import is_chain, replace_model
+from burnish.tune_chain import is_chain, replace_model, replace_runs
 from burnish.types import Task, plain
 
 
@@ -81,7 +82,9 @@ def _data_problems(path: Path) -> DataError | None:
 def check(run: str | Path | Mapping[str, Any], *overrides: str, measure: bool = True, **values: Any) -> dict[str, Any]:
     """Return the data report of a run, with estimates of memory and time; raises with every problem before any weights are read."""
     resolved = resolve(run, *overrides, **values)
-    return prepare(replace_model(resolved, tune_first=None), measure=measure).report
+    plan = prepare(replace_runs(resolved, tune_first=None), measure=measure)
+    singles(plan)
+    return plan.report
 
 
 def tune(
@@ -89,7 +92,8 @@ def tune(
 ) -> Path:
     """Carry out a run and return its run directory.
 
-    A run whose `model` is another run file has that one tuned first, unless its result is there and of the same content.
+    Other run files that a run names, as its `model` or as `single` of a task, are tuned first, unless their results are there and of the
+    same content.
     Raises UsageError (nothing was started), RunError (the run failed) or Stopped (a clean stop, everything saved).
     """
     watch = watch or Watch()
@@ -100,7 +104,7 @@ def tune(
             runs.check_usable(resolved.config.output)
         for name in resolved.config.task_names:
             gather(resolved.config.of_task(name), resolved.base)
-    return carry_out(replace_model(resolved, tune_first=watch), resume=resume, watch=watch)
+    return carry_out(replace_runs(resolved, tune_first=watch), resume=resume, watch=watch)
 
 
 def find_learning_rate(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import asking_of, measured, preferred, together
-from burnish.finish_heads import head_on_frozen_base, with_threshold
+from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.gather import read_rows
 from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries, seen_by
@@ -107,14 +107,19 @@ def _own_parts(plan: Plan, loaded: Loaded, *, task: str | None, scores: Sequence
     return {
         name: _Part(
             tasks,
-            # A head is asked as it was saved, with the threshold that was chosen for it.
-            loaded.renderer if part.rows.reader is not None else part.asker,
+            _asker(part, loaded.model),
             resolve_scores(_fitting(scores or part.config.score, tasks)),
             part,
         )
         for name, part in plan.parts.items()
         if task in (None, name) and (tasks := part.tasks("test")[:limit])
     }
+
+
+def _asker(part: TaskPlan, model: Model) -> Renderer | HeadRenderer:
+    """Return what puts the rows of a task to a tuned model: a head is asked as it was saved, with the threshold chosen for it."""
+    spec = model.reads(part.name)
+    return replace(part.rows.reader, spec=spec) if part.rows.reader is not None and spec is not None else part.asker
 
 
 def _answers(model: Model, parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
@@ -155,33 +160,52 @@ def _base(
 ) -> Callable[[Mapping[str, _Part], Asking], dict[str, list[Answer]]] | None:
     """Return what answers as the base of a tuned model, None where it has none that is known.
 
-    A head's base is the same head on the untouched network, which is trained again, from the run's own rows.
+    A head's base is the same head on the untouched network, which is trained again, from the run's own rows; heads by task likewise.
     """
-    if loaded.model.spec is not None:
-        if plan is None:
-            return None
-        before = head_on_frozen_base(plan, loaded.model.target)
+    model = loaded.model
+    if isinstance(loaded.renderer, HeadRenderer) and plan is None:
+        return None
+    if model.spec is not None and model.spec.kind != "masked":
+        assert plan is not None, "a class with a head is asked by that head"
+        before = head_on_frozen_base(plan, model.target)
         settled = with_threshold(plan, before)
-        return lambda parts, asking: _answers(
-            before, {name: replace(part, renderer=settled.parts[name].asker) for name, part in parts.items()}, asking
-        )
-    if loaded.model.found.adapter is not None:
+        return lambda parts, asking: _answers(before, _asked(parts, settled), asking)
+
+    def answers(base: Model, parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
+        with nullcontext(None) if plan is None else heads_alone(plan, base, parts) as settled:
+            return _answers(base, parts if settled is None else _asked(parts, settled), asking)
+
+    if model.found.adapter is not None:
 
         def without_adapter(parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
-            with loaded.model.network.disable_adapter():
-                return _answers(loaded.model, parts, asking)
+            with model.network.disable_adapter():
+                return answers(model, parts, asking)
 
         return without_adapter
     if not is_run:
         return None
     resolved = config.load(folder / "run.toml", registries=registries())
-    model = resolved.config.model
-    if model.is_fresh:
-        made = fresh_folder(model, loaded.model.tokenizer, seed=resolved.config.seed, beside=folder.parent)
-        base = load_model(str(made.resolve()), loaded.model.target, terms=resolved.config.model.add_terms)
+    if resolved.config.model.is_fresh:
+        made = fresh_folder(resolved.config.model, model.tokenizer, seed=resolved.config.seed, beside=folder.parent)
+        name = str(made.resolve())
     else:
-        base = load_model(config.model_reference(resolved), loaded.model.target, terms=resolved.config.model.add_terms)
-    return lambda parts, asking: _answers(base, parts, asking)
+        name = config.model_reference(resolved)
+    base = load_model(
+        name,
+        model.target,
+        head=plan.head if plan else None,
+        heads=plan.heads if plan else None,
+        terms=resolved.config.model.add_terms,
+    )
+    return lambda parts, asking: answers(base, parts, asking)
+
+
+def _asked(parts: Mapping[str, _Part], settled: Plan) -> dict[str, _Part]:
+    """Return parts that are asked with the thresholds of the heads that a plan was settled for."""
+    return {
+        name: replace(part, renderer=settled.parts[name].asker) if settled.parts[name].rows.reader is not None else part
+        for name, part in parts.items()
+    }
 
 
 def _held_out(folder: Path, task: str | None) -> Plan:

@@ -30,8 +30,16 @@ class Loaded:
 
     @property
     def writer(self) -> Renderer:
-        """What renders prompts for a model that writes. Raises UsageError for one that only reads, by a head of its own."""
+        """What renders prompts for a model that writes, in the form of its first task that is written where it was loaded for a head.
+
+        Raises UsageError for a model that only reads, by a head of its own.
+        """
         if isinstance(self.renderer, HeadRenderer):
+            written = [name for name in self.model.found.settings.get("tasks", {}) if name not in self.model.heads]
+            if self.model.spec is None and written:
+                found = _asked_by(self.model, written[0])[0]
+                assert isinstance(found, Renderer), "this task has no head"
+                return found
             raise UsageError(
                 f"{self.model.found.name} has a head of its own ({', '.join(self.renderer.spec.labels[:5])}) and writes no text. Ask it with: "
                 f"burnish generate {self.model.found.name} --prompt TEXT"
@@ -67,23 +75,24 @@ def load(
     in the form of which it is asked; the first if not given. Raises UsageError for a task that it did not learn.
     """
     model = load_model(str(name), device or choose_device(dtype, moves_base=False), adapter=adapter)
-    settings = model.found.settings
-    if task is not None:
-        known = settings.get("tasks", {})
-        if task not in known:
-            said = (
-                f"Its tasks: {', '.join(known)}.{suggestion(task, known)}" if known else "It learned one task, which has no name."
-            )
-            raise UsageError(f"{name} has no task {task!r}. {said}")
-        settings = known[task]
+    known = model.found.settings.get("tasks", {})
+    if task is not None and task not in known:
+        said = f"Its tasks: {', '.join(known)}.{suggestion(task, known)}" if known else "It learned one task, which has no name."
+        raise UsageError(f"{name} has no task {task!r}. {said}")
+    return Loaded(model, *_asked_by(model, task))
+
+
+def _asked_by(model: Model, task: str | None) -> tuple[Renderer | HeadRenderer, Mapping[str, Any]]:
+    """Return what puts prompts to a model in the form of a task that it learned (None: its first), and the settings of that form."""
+    settings = model.found.settings if task is None else model.found.settings["tasks"][task]
+    called = task or str(model.found.settings.get("task", "main"))
     frame = Frame(settings.get("system"), settings.get("prompt"), tuple(settings.get("choices", ())))
     limit = int(settings.get("max_length") or model.max_length)
-    reads = model.spec is not None and model.spec.kind != "masked"
-    if reads:
-        assert model.spec is not None
-        reader = HeadRenderer(model.tokenizer, limit, frame, model.spec, model.encoder, end_ids=model.end_ids())
-        return Loaded(model, reader, settings)
-    return Loaded(model, Renderer(model.tokenizer, limit, model.end_ids(), frame), settings)
+    spec = model.reads(called)
+    if spec is None:
+        return Renderer(model.tokenizer, limit, model.end_ids(), frame, task=called), settings
+    reader = HeadRenderer(model.tokenizer, limit, frame, spec, model.encoder, task=called, end_ids=model.end_ids())
+    return reader, settings
 
 
 def tasks_of(loaded: Loaded, examples: Sequence[Example]) -> list[Task]:

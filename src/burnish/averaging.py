@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from burnish import atomic
 from burnish.errors import ConfigError, ModelError, UsageError
 from burnish.models import Found, Model, find_model, load_model, refuse_foreign_code
+from burnish.models.named_heads import FILES
 from burnish.techniques.folded import merged_in
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def average(tuned: str, folder: Path | str, *, share: float, base: str | None = 
 
     def fill(temporary: Path) -> None:
         for file in sorted(origin.iterdir()):
-            if file.is_file() and file.suffix != ".safetensors" and file.name != atomic.MANIFEST and file.suffix not in _PICKLES:
+            weights_of_model = file.suffix == ".safetensors" and file.name not in FILES.values()
+            if file.is_file() and not weights_of_model and file.name != atomic.MANIFEST and file.suffix not in _PICKLES:
                 shutil.copyfile(file, temporary / file.name)
         weights(origin, against, temporary, share)
 
@@ -80,7 +82,8 @@ def average_with_base(model: Model, share: float, *, terms: Sequence[str] = ()) 
         network = load_model(model.found.name, model.target, terms=terms).network
         base = dict((merged_in(network) if hasattr(network, "peft_config") else network).named_parameters())
         for name, parameter in moving.items():
-            parameter.copy_(_mixed(base[name], parameter, share))
+            if name in base:  # a value head is nothing that the base has
+                parameter.copy_(_mixed(base[name], parameter, share))
 
 
 _PICKLES = atomic.PICKLE_SUFFIXES - {".npy"}  # `seen.npy` says what the model was trained on, and is read without unpickling
@@ -165,7 +168,7 @@ def _averaged_model(origin: Path, against: Found, target: Path, share: float) ->
         with safe_open(file, framework="pt") as opened:
             place |= dict.fromkeys(opened.keys(), file)
     left, formats = set(place), set()
-    for file in sorted(origin.glob("*.safetensors")):
+    for file in (path for path in sorted(origin.glob("*.safetensors")) if path.name not in FILES.values()):
         mixed: dict[str, torch.Tensor] = {}
         for name, tensor in load_file(file).items():
             if name not in place:

@@ -35,10 +35,17 @@ __all__ = [
     "model_reference",
     "named_model",
     "schema",
+    "single_references",
     "with_value",
 ]
 
-FREE_ON_RESUME: Mapping[str, str | None] = {"output": None, "save.*": None, "log.*": None, "train.steps": "constant"}
+FREE_ON_RESUME: Mapping[str, str | None] = {
+    "output": None,
+    "save.*": None,
+    "log.*": None,
+    "task.*.single": None,
+    "train.steps": "constant",
+}
 """What may change between a run and its resumption, and the schedule under which alone it may."""
 
 
@@ -291,6 +298,12 @@ def named_model(resolved: Resolved, name: str | None) -> str:
     found = config_layers.map_paths({"teacher": name}, lambda text: str((resolved.base / text).resolve()))["teacher"]
     assert isinstance(found, str), "a fresh model has no name, and prepare refuses a run that lacks another"
     return found
+
+
+def single_references(resolved: Resolved) -> dict[str, str]:
+    """Return by task the run with that task alone which it is compared with, an absolute path where it is relative to the run file."""
+    named = {name: task.single for name, task in resolved.config.task.items()}
+    return {name: config_tasks.single_reference(single, resolved.base) for name, single in named.items() if single is not None}
 
 
 # --------------------------------------------------------------------------------------------------------- writing and comparing

@@ -220,8 +220,8 @@ def _long_forms(given: Tree) -> Tree:
 def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
     """Return a canonical tree with each path that is relative to the run file changed.
 
-    These are the sources and own parts of the data, and a model, tokenizer, teacher or reward model given as a run file or with a leading
-    `./` or `../`; a model like `runs/base` is an earlier output and, as every output, relative to the current folder.
+    These are the sources and own parts of the data, and a model, tokenizer, teacher, reward model or single run given as a run file or with a
+    leading `./` or `../`; a model like `runs/base` is an earlier output and, as every output, relative to the current folder.
     """
     tree = _copy(tree)
     tasks = tree.get("task")

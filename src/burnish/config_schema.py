@@ -245,6 +245,8 @@ class TaskConfig(Table):
     """part of a step's rows, in proportion to the other tasks' shares; set for all tasks or for none (none: by train.temperature)"""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """factor of this task's loss, which is a mean over its own rows"""
+    single: Text | None = None
+    """run directory of a run with this task alone, or a run file that is tuned first: both are compared on the rows held out here"""
 
 
 class SaveConfig(Table):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from burnish.config_layers import Key, Layer, Merged, Place, Problem
+from burnish.config_layers import Key, Layer, Merged, Place, Problem, is_model_file
 
 OWN = ("source", "dev", "test")
 """What each task says for itself; all else of `data` is the default of every task."""
@@ -141,3 +142,8 @@ def each(merged: Merged, do: Callable[[Merged], None]) -> None:
     for prefix, view in views(merged):
         do(view)
         told(prefix, merged, view)
+
+
+def single_reference(single: str, base: Path) -> str:
+    """Return the name of a run to compare a task with, an absolute path where it is relative to the run file, as a model's name is."""
+    return str((base / single).resolve()) if is_model_file(single) else single

@@ -93,7 +93,7 @@ def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Ask
         for pair in pairs
     ]
     flat = [one for both in sides for one in both]
-    if model.spec is not None:
+    if model.reads(renderer.task) is not None:
         scores = head_scores(model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens)
         worth = iter([float(score_NC[0, 0]) for score_NC in scores])
     else:

@@ -16,7 +16,8 @@ from typing import Any
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
-from burnish.finish_heads import head_on_frozen_base, with_threshold
+from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
+from burnish.finish_single import compare_singles
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan, seen_by
@@ -33,12 +34,12 @@ def conclude(
     asking: Asking,
     say: Callable[[str], None],
     before: Mapping[str, Sequence[Answer]] | None = None,
-    worth: Score | None = None,
+    worth: Mapping[str, Score] | None = None,
 ) -> dict[str, Any]:
     """Save the model, measure it on the test rows beside its base, write the report, and return what report.json holds.
 
-    `before` holds what the policy preferred before step 0, by task, where an objective compares with that. `worth` is the reward that a
-    run of attempts worked for, as a score.
+    `before` holds what the policy preferred before step 0, by task, where an objective compares with that. `worth` is the reward that
+    attempts worked for, as a score, by task ("" for the only one).
     """
     plan = with_threshold(plan, model)
     atomic.write_directory(
@@ -60,7 +61,10 @@ def conclude(
         return written
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
     arms = _arms(plan, model, held_out, asking, before or {})
-    measures = {name: _measure(plan.parts[name], tasks, arms[name], worth) for name, tasks in held_out.items()}
+    measures = {
+        name: _measure(plan.parts[name], tasks, arms[name], (worth or {}).get(name if len(plan.parts) > 1 else ""))
+        for name, tasks in held_out.items()
+    }
     notes = [*plan.notes, *(note for part in plan.parts.values() for note in part.gathered.notes)]
     written = {
         "schema": 1,
@@ -68,6 +72,7 @@ def conclude(
         **together(measures),
         "notes": list(dict.fromkeys(notes)),
         "best_step": progress["best_step"] or progress["step"],
+        **compare_singles(plan, model, held_out, arms, asking=asking, say=say),
         **_forgotten(plan, model, asking, say),
     }
     if progress["stopped_early"]:
@@ -96,7 +101,7 @@ def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[
     """Return the measured part of the report of one task, the linear baseline beside the arms where the run wants it."""
     settings = part.config
     linear = linear_baseline(part.tasks("train"), tasks, seed=settings.seed) if settings.evaluate.baseline else None
-    scores = resolve_scores(settings.score) | ({} if worth is None or part.rows.learned else {"reward": worth})
+    scores = resolve_scores(settings.score) | ({} if worth is None else {"reward": worth})
     return measured(tasks, arms, scores, baseline=linear, seed=settings.seed)
 
 
@@ -121,8 +126,8 @@ def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return the answers of the model as it was before tuning, with a head of its own where the run gives it one."""
-    with before_tuning(plan, model) as before:
-        return _answers(with_threshold(plan, before), before, held_out, asking)
+    with before_tuning(plan, model) as before, heads_alone(plan, before, held_out) as settled:
+        return _answers(settled, before, held_out, asking)
 
 
 @contextmanager
@@ -131,14 +136,15 @@ def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
 
     A head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
     """
-    if plan.technique.reference == "adapter_off" and plan.head is None:
+    if plan.technique.reference == "adapter_off" and plan.has_base:
         with model.network.disable_adapter():
             yield model
         return
-    terms = plan.resolved.config.model.add_terms
-    before = (
-        load_model(plan.found.name, model.target, terms=terms) if plan.head is None else head_on_frozen_base(plan, model.target)
-    )
+    if plan.has_base:
+        terms = plan.resolved.config.model.add_terms
+        before = load_model(plan.found.name, model.target, head=plan.head, heads=plan.heads, terms=terms)
+    else:
+        before = head_on_frozen_base(plan, model.target)
     try:
         yield before
     finally:

@@ -1,20 +1,23 @@
-"""What a run with a head is measured against, and how: the same head on the untouched base, and a threshold chosen on dev rows.
+"""What a run with heads is measured against, and how: the same heads on the untouched base, and thresholds chosen on dev rows.
 
-Enters: a plan and, for the threshold, a tuned model. Leaves: a model whose head alone has learned from the same rows; the plan with the
+Enters: a plan and, for the threshold, a tuned model. Leaves: a model whose heads alone have learned from the same rows; the plan with the
 threshold above which an answer is given. Called by `finish`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from burnish.data.batching import FixedBatches, collate, cut_padded
 from burnish.devices import Device
-from burnish.models import Model, head_modules, hidden_states, load_model
+from burnish.models import Model, head_modules, head_named, hidden_states, load_model
 from burnish.models.fast import with_states_kept
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan
+from burnish.prepare_task import TaskPlan
 from burnish.reading import choose_threshold
 from burnish.sampling.mode import evaluating
 from burnish.train import TaskLoss, train
@@ -31,30 +34,12 @@ def head_on_frozen_base(plan: Plan, target: Device) -> Model:
     """
     import torch
 
-    part, settings = plan.first, plan.resolved.config
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(plan.resolved.config.seed)
     model = load_model(plan.found.name, target, head=plan.head, terms=plan.resolved.config.model.add_terms)
     network = model.plain()
     for name in head_modules(network):
         network.get_submodule(name).requires_grad_(True)
-    kept = with_states_kept(model, part.sequences, _states)
-    alone, units = kept if kept is not None else (model, part.sequences)
-    batches = FixedBatches(
-        examples=units,
-        order=part.order(),
-        batch=settings.train.batch,
-        tokens=settings.train.tokens,
-        packing=settings.train.packing,
-        pad_id=model.pad_id(),
-        device=model.device,
-        mask=alone.encoder,
-    )
-    steps = settings.train.steps or 1
-    moving = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-    tasks = {part.name: TaskLoss(part.objective, part.config.objective.options)}
-    schedule = Schedule(HEAD_RATE, steps, round(settings.train.warmup * steps), settings.train.schedule)
-    for _ in train(alone, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.train.clip):
-        pass  # the head learns; nothing of this run is kept but the figures
+    _learn(plan, plan.first, model, steps=plan.resolved.config.train.steps or 1, batch=plan.resolved.config.train.batch)
     network.requires_grad_(False)
     network.eval()
     return model
@@ -76,13 +61,83 @@ def _states(model: Model, sequences: list[Sequence]) -> list[Any]:
     return found
 
 
+@contextmanager
+def heads_alone(plan: Plan, model: Model, names: Collection[str]) -> Iterator[Plan]:
+    """Give the model, as it stands, heads that learned from the run's rows while the network stayed, inside the `with` block.
+
+    For runs with heads by task, those of the tasks `names`: each learns alone, from as many rows per step as it had in the run. Yields
+    the plan with the thresholds of these heads; afterwards the model has its own again. Other runs only get their threshold.
+    """
+    import torch
+
+    if not plan.heads:
+        yield with_threshold(plan, model)
+        return
+    moving = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
+    kept, specs = {name: head_named(model, name) for name in plan.heads if name in names}, dict(model.heads)
+    own = {name: [tensor.detach().clone() for tensor in head.parameters()] for name, head in kept.items()}
+    spread = float(getattr(model.plain().config.get_text_config(), "initializer_range", None) or 0.02)
+    shares = dict(zip(plan.parts, plan.shares(), strict=True))
+    train_settings = plan.resolved.config.train
+    try:
+        for parameter in moving:
+            parameter.requires_grad_(False)
+        for name, head in kept.items():
+            torch.manual_seed(plan.resolved.config.seed)  # for each, so that one head does not depend on which others learn
+            with torch.no_grad():
+                head.weight.normal_(std=spread)
+                if head.bias is not None:
+                    head.bias.zero_()
+            head.requires_grad_(True)
+            batch = max(1, round(shares[name] * train_settings.batch))
+            _learn(plan, plan.parts[name], model, steps=train_settings.steps or 1, batch=batch)
+            head.requires_grad_(False)
+        yield with_threshold(plan, model)
+    finally:
+        with torch.no_grad():
+            for name, head in kept.items():
+                for tensor, before in zip(head.parameters(), own[name], strict=True):
+                    tensor.copy_(before)
+        model.heads = specs
+        for parameter in moving:
+            parameter.requires_grad_(True)
+
+
+def _learn(plan: Plan, part: TaskPlan, model: Model, *, steps: int, batch: int) -> None:
+    """Let what is trainable of the model learn from a task's rows, in the run's order."""
+    settings = plan.resolved.config.train
+    kept = with_states_kept(model, part.sequences, _states) if model.spec is not None else None
+    alone, units = kept if kept is not None else (model, part.sequences)
+    batches = FixedBatches(
+        examples=units,
+        order=part.order(),
+        batch=batch,
+        tokens=settings.tokens,
+        packing=settings.packing,
+        pad_id=model.pad_id(),
+        device=model.device,
+        mask=alone.encoder,
+    )
+    moving = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}
+    tasks = {part.name: TaskLoss(part.objective, part.config.objective.options)}
+    schedule = Schedule(HEAD_RATE, steps, round(settings.warmup * steps), settings.schedule)
+    for _ in train(alone, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.clip):
+        pass  # the head learns; nothing of this run is kept but the figures
+
+
 def with_threshold(plan: Plan, model: Model) -> Plan:
     """Return the plan with the log-odds above which this model answers, chosen on dev rows, where rows without an answer are known."""
-    part, reader = plan.first, plan.first.rows.reader
-    dev = part.gathered.examples["dev"]
+    parts = {name: _with_threshold(part, model) for name, part in plan.parts.items()}
+    return replace(plan, parts=parts)
+
+
+def _with_threshold(part: TaskPlan, model: Model) -> TaskPlan:
+    reader, dev = part.rows.reader, part.gathered.examples["dev"]
     if reader is None or reader.spec.kind != "span" or reader.spec.threshold is None or not dev:
-        return plan
+        return part
     spec = replace(reader.spec, threshold=choose_threshold(model, reader, dev, tokens=part.config.train.tokens))
-    model.spec = spec
-    rows = replace(part.rows, head=spec, reader=replace(reader, spec=spec))
-    return replace(plan, parts={**plan.parts, part.name: replace(part, rows=rows)})
+    if part.name in model.heads:
+        model.heads[part.name] = spec
+    else:
+        model.spec = spec
+    return replace(part, rows=replace(part.rows, head=spec, reader=replace(reader, spec=spec)))

@@ -124,9 +124,13 @@ def _honour_factors(optimizer: torch.optim.Optimizer) -> None:
     optimizer.register_step_post_hook(put_back)
 
 
+OUTER = ("embed", "lm_head", "wte", "wpe", "named_heads", "value_head", "score", "classifier", "qa_outputs")
+"""Parts of the names of matrices that do not lead from hidden states to hidden states: tables of tokens, and heads."""
+
+
 def _is_hidden_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
-    """Return whether a parameter is a matrix between hidden states, and no table of tokens."""
-    return parameter.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+    """Return whether a parameter is a matrix between hidden states, and no table of tokens or head."""
+    return parameter.ndim == 2 and not any(part in name for part in OUTER)
 
 
 class Several:

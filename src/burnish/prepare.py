@@ -23,10 +23,12 @@ from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
 from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
-from burnish.errors import BurnishError, ConfigError, ModelError, combined
+from burnish.errors import BurnishError, ConfigError, ModelError
 from burnish.gather import Gathered, gather
 from burnish.learning_rate import lowest
 from burnish.models import (
+    BESIDE,
+    MASKED,
     NOT_ON_ADAPTERS,
     Found,
     HeadSpec,
@@ -37,11 +39,13 @@ from burnish.models import (
     longest_input,
     open_tokenizer,
     refuse_foreign_code,
+    refuse_other_kind,
 )
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
 from burnish.prepare_fresh import fresh_model, special_tokens
+from burnish.prepare_refuse import no_base, refuse_idle, refuse_silent, second_adapter
 from burnish.prepare_task import TaskPlan, answer_tokens, fitting_scores, plan_task, refuse_unreadable, task_report
 from burnish.scores import SCORES
 from burnish.techniques import TECHNIQUES
@@ -76,8 +80,21 @@ class Plan:
 
     @property
     def head(self) -> HeadSpec | None:
-        """The head that the model needs, None for one that writes."""
-        return self.first.rows.head
+        """The head of the network's class, None for one that writes. Of several tasks it is an encoder's own, if anything."""
+        if len(self.parts) == 1:
+            return self.first.rows.head
+        return MASKED if is_encoder(self.model_config) else None
+
+    @property
+    def heads(self) -> dict[str, HeadSpec]:
+        """The heads beside the network, by task, where the run has several tasks."""
+        heads = {name: part.rows.head for name, part in self.parts.items()} if len(self.parts) > 1 else {}
+        return {name: head for name, head in heads.items() if head is not None and head.kind != "masked"}
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the model before tuning can be asked: nothing of the network itself begins as random numbers, as a class's head does."""
+        return self.head is None or self.head.kind == "masked"
 
     def sequences(self) -> Iterator[Sequence]:
         """Yield every sequence that is learned from, of all tasks."""
@@ -97,7 +114,7 @@ class Plan:
     def settings(self) -> dict[str, Any]:
         """Return what a tuned model's folder says of itself, with a table for each task where there are several."""
         several = {name: part.settings() for name, part in self.parts.items()} if len(self.parts) > 1 else {}
-        return self.first.settings() | ({"tasks": several} if several else {})
+        return self.first.settings() | ({"tasks": several, "task": self.first.name} if several else {})
 
 
 def registries() -> dict[str, Any]:
@@ -112,18 +129,18 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     """
     config = resolved.config
     technique, objectives = _technique(resolved), {name: _objective(resolved, name) for name in config.task_names}
-    _refuse_idle(resolved, objectives)
+    refuse_idle(resolved, technique, objectives)
     problems: list[BurnishError] = []
     opened: _Opened | None = None
     gathered: dict[str, Gathered] = {}
     special: tuple[str, ...] = ()
     fresh = config.model.is_fresh
     try:
-        _refuse_silent(resolved, technique, objectives)
+        refuse_silent(resolved, technique, objectives)
         if fresh:
             special = special_tokens(resolved)
         else:
-            opened = _open(resolved, find_model(model_reference(resolved)), kind=_kind(resolved, objectives))
+            opened = _open(resolved, find_model(model_reference(resolved)), objectives)
             special = tuple(opened.tokenizer.all_special_tokens)
         if technique.saves == "adapter" and fresh:
             raise ModelError(no_base(str(config.model)))
@@ -146,7 +163,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     if fresh:
         # It learns its tokenizer from the rows, so it is made after them and before everything that reads a model.
         place, made = fresh_model(resolved, list(gathered.values()))
-        opened = _open(resolved, find_model(str(place.resolve())), kind=_kind(resolved, objectives))
+        opened = _open(resolved, find_model(str(place.resolve())), objectives)
         notes = [*opened.notes, *made]
     assert opened is not None
     parts = {
@@ -165,55 +182,6 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
     return replace(plan, report=_report(plan, measure=measure))
 
 
-def _refuse_idle(resolved: Resolved, objectives: Mapping[str, Objective]) -> None:
-    """Raise ConfigError for what the run says and no objective of it reads, and for what one reads and the run does not say."""
-    config, problems = resolved.config, []
-    attempts = any(one.renders == "rollouts" for one in objectives.values())
-    taught = any("teacher" in one.reads_streams(config.of_task(name).objective.options) for name, one in objectives.items())
-    # A run that was written down names every value; only what differs from the default was meant.
-    usual = type(config.rollout)()
-    said = [f"rollout.{name}" for name in type(usual).model_fields if getattr(config.rollout, name) != getattr(usual, name)]
-    if said and not attempts:
-        problems.append(f"{', '.join(said)}: belongs to reinforcement learning (grpo, rloo, reinforce, ppo); leave the table out.")
-    if taught and config.teacher is None:
-        problems.append("teacher: this objective imitates another model; name it: teacher = MODEL.")
-    if config.teacher is not None and not taught:
-        problems.append(f"teacher = {config.teacher!r}: only the objective distill imitates a teacher; leave it out.")
-    problems += [
-        f"rollout.reward: {one.model_dump(exclude_none=True)}: each part is either a score or a model; give one of the two."
-        for one in config.rollout.reward
-        if (one.score is None) == (one.model is None)
-    ]
-    if config.train.average < 1 and (why := _not_averaged(resolved, objectives)) is not None:
-        problems.append(f"train.average = {config.train.average:g}: {why} Leave it out.")
-    if problems:
-        raise combined(ConfigError, "What the run says and its objective do not fit", problems)
-
-
-def _not_averaged(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
-    """Return why the result of a run cannot be averaged with its base, None where it can."""
-    name = resolved.config.technique.name
-    if resolved.config.model.is_fresh:
-        return "the average with random weights is of no use."
-    if _technique(resolved).averages is None:
-        fitting = ", ".join(one for one, technique in TECHNIQUES.items() if technique.averages is not None)
-        return f"what technique {name!r} learns is not proportional to anything that could be scaled (these are: {fitting})."
-    if any(one.head not in (None, "masked") for one in objectives.values()):
-        return "a head begins as random numbers, which nothing is to be averaged with."
-    return None
-
-
-def _refuse_silent(resolved: Resolved, technique: Technique, objectives: Mapping[str, Objective]) -> None:
-    """Raise ConfigError for a technique that puts positions before what a model writes, where an objective has it read instead."""
-    silent = next((name for name, one in objectives.items() if one.head is not None), None)
-    if technique.virtual_positions is not None and silent is not None:
-        config = resolved.config
-        raise ConfigError(
-            f"technique {config.technique.name!r} puts learned positions before a text that the model goes on writing, but with objective "
-            f'{config.of_task(silent).objective.name!r} it writes none. Set technique.name = "lora", which trains the head too, or "full".'
-        )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:
     """Where a model lies, its configuration and tokenizer, without weights, and notes on it."""
@@ -224,23 +192,25 @@ class _Opened:
     notes: list[str]
 
 
-def _kind(resolved: Resolved, objectives: Mapping[str, Objective]) -> str | None:
-    """Return the kind of head that the run's model needs, None for one that writes; ConfigError where its tasks differ in that."""
-    kinds = {name: one.head for name, one in objectives.items()}
-    odd = next((name for name, kind in kinds.items() if kind is not None), None)
-    if odd is not None and len(kinds) > 1:
-        raise ConfigError(
-            f"task {odd!r}: objective {resolved.config.of_task(odd).objective.name!r} gives the model a head of its own, which cannot be shared "
-            f'with other tasks yet. Let it write the answer instead (objective = "sft"), or give the task a run of its own.'
-        )
-    if odd is not None and resolved.config.train.packing and kinds[odd] == "masked":
+def _kinds(resolved: Resolved, objectives: Mapping[str, Objective]) -> list[str | None]:
+    """Return the kinds of heads that the run's model needs: that of its only task, or BESIDE and what the network itself must do.
+
+    None stands for writing. Raises ConfigError for packed rows of an encoder.
+    """
+    kinds = list(dict.fromkeys(one.head for one in objectives.values()))
+    if "masked" in kinds and resolved.config.train.packing:
         raise ConfigError("train.packing = true: an encoder reads in both directions, so rows in one line would see each other.")
-    return next(iter(kinds.values()))
+    if len(objectives) == 1 or kinds == [None]:
+        return list(kinds)
+    return [BESIDE, *(kind for kind in kinds if kind in (None, "masked"))]
 
 
-def _open(resolved: Resolved, found: Found, *, kind: str | None) -> _Opened:
+def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective]) -> _Opened:
     refuse_foreign_code(found)
-    model_config, tokenizer, notes = open_tokenizer(found, kind=kind)
+    first, *others = _kinds(resolved, objectives)
+    model_config, tokenizer, notes = open_tokenizer(found, kind=first)
+    for kind in others:
+        refuse_other_kind(found.name, model_config, kind)
     if terms := resolved.config.model.add_terms:
         if found.adapter is not None:
             raise ModelError(f"model.add_terms: {NOT_ON_ADAPTERS}")
@@ -282,23 +252,6 @@ def _chosen(resolved: Resolved, registry: Any, name: str, kind: type[Any], field
 def seen_by(found: Found) -> Seen | None:
     """Return the rows that a model is known to have been trained on, None where nothing is known."""
     return load_seen(found.seen, model=found.name) if found.seen is not None else None
-
-
-def second_adapter(model: str) -> str:
-    """Return why an adapter cannot be tuned on a model that is an adapter."""
-    return (
-        f"model = {model!r} is an adapter itself, and another adapter on top of it could not be saved with it. "
-        f'Set technique.name = "lora", which can stand on another low-rank adapter, or "full" (the first adapter is then merged); or '
-        f"begin with its base."
-    )
-
-
-def no_base(model: str) -> str:
-    """Return why an adapter cannot be tuned on a fresh model."""
-    return (
-        f"an adapter on {model} would change random weights a little and leave them random. "
-        f'Set technique.name = "full", or begin with a model that there is: model = "tiny".'
-    )
 
 
 def default_rate(plan: Plan) -> tuple[float, str]:
@@ -367,7 +320,7 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
 def estimate_cost(plan: Plan) -> dict[str, Any]:
     """Return estimated memory, steps and time of the run on this machine."""
     config = plan.resolved.config
-    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head)
+    sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head, heads=plan.heads)
     fast = config.dtype != "float32" and cpu_bfloat16()
     stored = 2 if config.dtype == "bfloat16" or (fast and sizes.adapter) else 4
     lengths = np.asarray([sequence.length for sequence in plan.sequences()], dtype=float)

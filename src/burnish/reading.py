@@ -60,12 +60,12 @@ def _windows(renderer: HeadRenderer, example: Example) -> list[Window]:
 def head_scores(
     model: Model, sequences: Many[Sequence], *, tokens: int = 8192, between: Callable[[], None] | None = None
 ) -> list[np.ndarray]:
-    """Return the head's scores [N, C] of each sequence, float32, read in batches of like lengths."""
+    """Return the scores [N, C] of each sequence by the head of their task, float32, read in batches of like lengths."""
     import torch
 
     found: list[np.ndarray] = [np.zeros((0, 0), dtype=np.float32)] * len(sequences)
     # The group carries each sequence's number through the batches, which are cut by length.
-    units = [[replace(sequence, group=number, task="main", streams={})] for number, sequence in enumerate(sequences)]
+    units = [[replace(sequence, group=number, streams={})] for number, sequence in enumerate(sequences)]
     with evaluating(model.network):
         for part in cut_padded(units, tokens):
             if between is not None:

@@ -22,7 +22,7 @@ from burnish.atomic import make_directory, write_file
 from burnish.data.batching import FixedBatches, collate, cut_packed, cut_padded
 from burnish.devices import Ranks
 from burnish.errors import ModelError, combined
-from burnish.models import Model, forward
+from burnish.models import Model, as_in_training, forward
 from burnish.types import Batch, Sequence
 
 if TYPE_CHECKING:
@@ -232,13 +232,12 @@ def _quiet(model: Model, policy: Policy) -> Iterator[None]:
             f"the reference before the first step, from the model as it stands."
         )
     off: Any = model.network.disable_adapter() if policy == "adapter_off" else nullcontext()
-    # Activations that are rounded in training must be rounded here too, or the two policies would differ before the first step.
-    rounded = torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
     training = [module for module in model.network.modules() if module.training]
     for module in training:
         module.training = False
     try:
-        with off, rounded, torch.no_grad():
+        # What is rounded in training must be rounded here too, or the two policies would differ before the first step.
+        with off, as_in_training(model), torch.no_grad():
             yield
     finally:
         for module in training:

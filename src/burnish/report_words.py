@@ -182,6 +182,8 @@ def print_scores(report: Mapping[str, Any], console: Console) -> None:
         for note in dict.fromkeys(str(row["note"]) for _, row in ordered if row.get("note")):
             console.print(_plain(f"note: {note}"), style="dim")
     console.print(_plain(f"\n{report.get('verdict') or verdict(scores, report.get('headline'))}"), style="bold")
+    for one in (report.get("single") or {}).values():
+        console.print(_plain(one["told"]))
     if told := (report.get("forgetting") or {}).get("verdict"):
         console.print(_plain(told))
 

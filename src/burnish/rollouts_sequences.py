@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from burnish.advantages import generalised, group_normalised, leave_one_out, returns, token_rewards, whitened
 from burnish.data.batching import collate
 from burnish.errors import ModelError, RunError
-from burnish.models import Model, forward
+from burnish.models import Model, as_in_training, forward
 from burnish.sampling import Generated
 from burnish.sampling.mode import evaluating
 from burnish.types import Batch, Origin, Sequence
@@ -72,7 +71,7 @@ def measured(
 
     needs = ("logprobs", "entropy", "values") if values else ("logprobs", "entropy")
     entropy, count, filled = 0.0, 0, []
-    with evaluating(model.network), torch.no_grad(), _as_in_training(model):
+    with evaluating(model.network), torch.no_grad(), as_in_training(model):
         for micro in micro_batches:
             if between is not None:
                 between()
@@ -89,13 +88,6 @@ def measured(
             entropy, count = entropy + float(outputs.entropy_N.double().sum()), count + len(outputs.entropy_N)
             filled.append(_with_streams(micro, batch, streams))
     return filled, entropy / max(count, 1)
-
-
-def _as_in_training(model: Model) -> AbstractContextManager[Any]:
-    """Return the arithmetic that `forward` uses where gradients are computed."""
-    import torch
-
-    return torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
 
 
 def _with_streams(micro: list[Sequence], batch: Batch, streams: Mapping[str, torch.Tensor]) -> list[Sequence]:

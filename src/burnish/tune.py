@@ -22,6 +22,7 @@ from burnish.devices import Device, Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
 from burnish.finish import asking_of, conclude, preferred
+from burnish.finish_single import singles
 from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
@@ -60,6 +61,7 @@ def _tune(resolved: Resolved, *, resume: bool, watch: Watch, ranks: Ranks) -> Pa
         return output
     watch.say("Reading and checking the data")
     plan = prepare(resolved)
+    singles(plan)  # what cannot be compared at the end is told now
     fresh = not runs.Run(output).status_json.exists()
     run = runs.create(output, resume=resume) if ranks.rank == 0 else runs.Run(output)
     running = None
@@ -110,7 +112,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
     _seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head, terms=settings.model.add_terms)
+    model = load_model(plan.found.name, device, head=plan.head, heads=plan.heads, terms=settings.model.add_terms)
     adapt(model, plan.technique, settings.technique.options)
     if any("values" in part.objective.needs for part in plan.parts.values()):
         add_value_head(model)

@@ -18,7 +18,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
 from burnish.sampling import Options
 from burnish.teacher import fill as fill_teacher
-from burnish.tune_rollouts import make_rollouts
+from burnish.tune_rollouts import WithAttempts, make_rollouts
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Pair, Rated
 
@@ -31,18 +31,35 @@ Source = Callable[[int], list[Batch]]
 def make_batches(running: Running, *, between: Callable[[], None]) -> Source:
     """Return what gives each step its micro-batches: the rows of the only task, or of each by its share, or the model's own attempts.
 
-    `between` is called between the batches of work of an attempt, and may raise to stop.
+    `between` is called between the batches of work of an attempt, and may raise to stop. Raises ConfigError where attempts leave other
+    tasks no row.
     """
-    plan, settings = running.plan, running.plan.resolved.config
-    made = [part for part in plan.parts.values() if not part.rows.learned]
-    if made and len(plan.parts) > 1:
-        raise ConfigError(
-            f"task {made[0].name!r}: rows that the model attempts by itself cannot be mixed with other tasks yet; give it a run of its own."
+    plan, batch = running.plan, running.plan.resolved.config.train.batch
+    if len(plan.parts) == 1:
+        part = plan.first
+        return (
+            _of_task(running, part, between=between)
+            if part.rows.learned
+            else make_rollouts(running, part, prompts=batch, between=between)
         )
-    if made:
-        return make_rollouts(running, made[0], between=between)
-    parts = [_of_task(running, part, between=between) for part in plan.parts.values()]
-    return parts[0] if len(parts) == 1 else MixedBatches(parts, plan.shares(), settings.train.batch)
+    shares = dict(zip(plan.parts, plan.shares(), strict=True))
+    # A rollout holds as many prompts as any other of its task, so what a share leaves over of a row is not carried on for these.
+    prompts = {name: max(1, round(shares[name] * batch)) for name, part in plan.parts.items() if not part.rows.learned}
+    fixed = [name for name in plan.parts if name not in prompts]
+    rows = batch - sum(prompts.values())
+    if fixed and rows < 1:
+        raise ConfigError(
+            f"train.batch = {batch}: the attempts of {', '.join(prompts)} take all of it, which leaves no row for {', '.join(fixed)}. Raise "
+            f"train.batch, or give the attempts a smaller share."
+        )
+    attempts = {name: make_rollouts(running, plan.parts[name], prompts=count, between=between) for name, count in prompts.items()}
+    mixed: Source = lambda step: []  # noqa: E731  (where every task is attempted)
+    if fixed:
+        total = sum(shares[name] for name in fixed)
+        mixed = MixedBatches(
+            [_of_task(running, plan.parts[name], between=between) for name in fixed], [shares[name] / total for name in fixed], rows
+        )
+    return WithAttempts(mixed, attempts) if attempts else mixed
 
 
 def _of_task(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> FixedBatches | WithDivergence | OwnAnswers:

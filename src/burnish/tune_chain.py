@@ -1,8 +1,8 @@
 """Runs that need the result of another run: `model = "first.toml"`, which is tuned first where its result is missing or stale.
 
-The same holds of a teacher and of reward models.
+The same holds of a teacher, of reward models, and of a run that a task is compared with (`single`).
 
-Enters: a resolved run. Leaves: the same run with a folder as its model. SFT, then a preference, then reinforcement are three files and
+Enters: a resolved run. Leaves: the same run with folders in place of run files. SFT, then a preference, then reinforcement are three files and
 one command.
 """
 
@@ -15,72 +15,78 @@ from pathlib import Path
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
 from burnish.errors import ConfigError, UsageError
-from burnish.prepare import Plan, prepare, registries, second_adapter
+from burnish.prepare import Plan, prepare, registries
+from burnish.prepare_refuse import second_adapter
 from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
 from burnish.tune_saving import judges, model_digest
 
-FREE = {"output": None, "save.*": None, "log.*": None}
+FREE = {"output": None, "save.*": None, "log.*": None, "task.*.single": None}
 """What may differ between a finished run and its run file without making the result another one."""
 
 
 def is_chain(resolved: Resolved) -> bool:
-    """Return whether the model of a run, or one that judges it, is another run file."""
-    return any((name or "").endswith(".toml") for name in (resolved.config.model.name, *_judges(resolved)))
+    """Return whether a run names another run file: its model, what judges it, or a run that one of its tasks is compared with."""
+    return bool(_begun_with(resolved) or _compared_with(resolved))
 
 
-def _judges(resolved: Resolved) -> list[str | None]:
-    """Return the models that a run names beside its own: its teacher, and a reward model for each part of its reward."""
-    return [resolved.config.teacher, *(one.model for one in resolved.config.rollout.reward)]
+def _begun_with(resolved: Resolved) -> dict[str, str]:
+    """Return the run files that make what a run needs before its first step, by field."""
+    settings = resolved.config
+    named = {"model": settings.model.name, "teacher": settings.teacher}
+    named |= {f"rollout.reward.{place}.model": one.model for place, one in enumerate(settings.rollout.reward)}
+    return {field: name for field, name in named.items() if name is not None and name.endswith(".toml")}
 
 
-def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
-    """Return the run with every run file in place of a model replaced by that run's output, tuned first where missing or stale.
+def _compared_with(resolved: Resolved) -> dict[str, str]:
+    """Return the run files of single tasks that a run is compared with at its end, by field."""
+    named = {f"task.{name}.single": task.single for name, task in resolved.config.task.items()}
+    return {field: name for field, name in named.items() if name is not None and name.endswith(".toml")}
+
+
+def replace_runs(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
+    """Return the run with each run file that it names replaced by that run's output, tuned first where missing or stale.
 
     With `tune_first` None nothing is tuned. `above` are the run files that led here. Raises ConfigError for a circle of run files, and
-    where the first run would have to be tuned and may not be.
+    where another run would have to be tuned and may not be.
     """
-    if not is_chain(resolved):
-        return resolved
-    above = (*above, resolved.file.resolve()) if resolved.file is not None else above
-    model, (teacher, *rewards) = resolved.config.model.name or "", _judges(resolved)
-    if model.endswith(".toml"):
-        before = _loaded(resolved, model, above)
-        if _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
-            raise ConfigError(second_adapter(model))
-        folder = _made(before, model, tune_first, above)
-        resolved = config.with_value(resolved, "model", folder, origin=f"the run {before.file}")
-    if (teacher or "").endswith(".toml"):
-        before = _loaded(resolved, str(teacher), above)
-        resolved = config.with_value(
-            resolved, "teacher", _made(before, str(teacher), tune_first, above), origin=f"the run {before.file}"
-        )
-    if any((name or "").endswith(".toml") for name in rewards):
-        parts = [one.model_dump(exclude_none=True) for one in resolved.config.rollout.reward]
-        for part in parts:
-            if str(part.get("model", "")).endswith(".toml"):
-                part["model"] = _made(_loaded(resolved, part["model"], above), part["model"], tune_first, above)
-        resolved = config.with_value(resolved, "rollout.reward", parts, origin="the runs of the reward models")
+    resolved = replace_model(resolved, tune_first=tune_first, above=above)
+    for field, name in _compared_with(resolved).items():
+        folder, origin = _tuned(resolved, name, field=field, tune_first=tune_first, above=above)
+        resolved = config.with_value(resolved, field, folder, origin=origin)
     return resolved
 
 
-def _loaded(resolved: Resolved, name: str, above: tuple[Path, ...]) -> Resolved:
-    """Return the run of a run file that another one names; ConfigError where that one waits for it."""
+def replace_model(resolved: Resolved, *, tune_first: Watch | None, above: tuple[Path, ...] = ()) -> Resolved:
+    """Return the run with each run file that it begins with (model, teacher, reward models) replaced, as `replace_runs` does."""
+    rewards = [one.model_dump(exclude_none=True) for one in resolved.config.rollout.reward]
+    for field, name in _begun_with(resolved).items():
+        folder, origin = _tuned(resolved, name, field=field, tune_first=tune_first, above=above)
+        if field.startswith("rollout.reward."):
+            rewards[int(field.split(".")[2])]["model"] = folder
+            resolved = config.with_value(resolved, "rollout.reward", rewards, origin=origin)
+        else:
+            resolved = config.with_value(resolved, field, folder, origin=origin)
+    return resolved
+
+
+def _tuned(resolved: Resolved, name: str, *, field: str, tune_first: Watch | None, above: tuple[Path, ...]) -> tuple[str, str]:
+    """Return the output of a run that another one names, tuned first where missing or stale, and the words for where it comes from."""
+    above = (*above, resolved.file.resolve()) if resolved.file is not None else above
     file = Path(config.named_model(resolved, name))
     if file.resolve() in above:
-        raise ConfigError(f"model = {name!r}: this run file is tuned after {above[-1].name}, which would begin with it.")
-    return config.load(file, registries=registries())
-
-
-def _made(before: Resolved, name: str, tune_first: Watch | None, above: tuple[Path, ...]) -> str:
-    """Return the folder of a run that another one needs, tuned first where it is missing or stale."""
-    before = replace_model(before, tune_first=tune_first, above=above)
+        why = "be compared with it" if field.endswith(".single") else "begin with it"
+        raise ConfigError(f"{field} = {name!r}: this run file is tuned after {above[-1].name}, which would {why}.")
+    before = config.load(file, registries=registries())
+    if field == "model" and _saves_adapter(before) and _saves_adapter(resolved) and not _stacks(resolved):
+        raise ConfigError(second_adapter(name))
+    before = replace_runs(before, tune_first=tune_first, above=above)
     output = Path(before.config.output)
     finished = runs.is_finished(output)
     stale = _stale(before, output) if finished else []
     if not finished or stale:
-        _tune_first(name, before, stale=stale, watch=tune_first)
-    return str(output.resolve())
+        _tune_first(f"{field} = {name!r}", before, stale=stale, watch=tune_first)
+    return str(output.resolve()), f"the run {before.file}"
 
 
 def _saves_adapter(resolved: Resolved) -> bool:
@@ -95,12 +101,12 @@ def _stacks(resolved: Resolved) -> bool:
     return name in TECHNIQUES and TECHNIQUES[name].stacks
 
 
-def _tune_first(name: str, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
-    """Tune the run that another one needs; a stale result is put aside, not deleted."""
-    output = Path(before.config.output)
+def _tune_first(named: str, before: Resolved, *, stale: list[str], watch: Watch | None) -> None:
+    """Tune a run that another one names; a stale result is put aside, not deleted."""
+    output, name = Path(before.config.output), before.file
     why = f"changed since {output} was made ({'; '.join(stale)})" if stale else f"is not tuned yet ({output})"
     if watch is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(f"model = {name!r}: that run {why}. Tune it first, by itself: burnish tune {before.file}")
+        raise ConfigError(f"{named}: that run {why}. Tune it first, by itself: burnish tune {before.file}")
     resume = runs.Run(output).status_json.exists() and not stale
     watch.say(f"{name} {why}: it is tuned first")
     if stale:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,15 +37,34 @@ if TYPE_CHECKING:
     from burnish.tune_state import Running
 
 
-def make_rollouts(running: Running, part: TaskPlan, *, between: Callable[[], None]) -> Rollouts:
-    """Return the attempts of a task as a source of batches. Raises ConfigError for rollouts that cannot be made."""
+@dataclass(frozen=True, slots=True, eq=False)
+class WithAttempts:
+    """Batches of tasks with fixed rows, and of tasks that the model attempts, by name: the rows of a step, then its attempts."""
+
+    fixed: Callable[[int], list[Batch]]
+    attempts: Mapping[str, Rollouts]
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Return this rank's micro-batches of a step, task after task."""
+        return [*self.fixed(step), *(batch for rollouts in self.attempts.values() for batch in rollouts(step))]
+
+
+def _attempts(source: Any) -> Mapping[str, Rollouts]:
+    """Return the rollouts of a source of batches, by what its figures and its state are told under; "" stands for the only task."""
+    if isinstance(source, WithAttempts):
+        return {f"{name}/": rollouts for name, rollouts in source.attempts.items()}
+    return {"": source} if isinstance(source, Rollouts) else {}
+
+
+def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Callable[[], None]) -> Rollouts:
+    """Return the attempts of a task as a source of batches, `prompts` to a rollout. Raises ConfigError for what cannot be made."""
     settings = part.config
     options, chosen = settings.objective.options, settings.rollout
     longest = chosen.max_tokens or settings.evaluate.max_tokens or 64
     needs_reference = chosen.kl > 0 or part.reads("reference")
     plan = Plan(
         advantage=part.objective.advantage_of(options),  # pyright: ignore[reportArgumentType]  (the plan refuses another)
-        prompts=settings.train.batch,
+        prompts=prompts,
         samples=chosen.samples,
         max_tokens=longest,
         temperature=chosen.temperature,
@@ -160,28 +179,39 @@ def told(source: Any, step: int) -> dict[str, float]:
     """Return what is to be logged of the answers that a step learned from; nothing for batches of fixed rows."""
     if isinstance(source, OwnAnswers):
         return dict(source.told)
-    if not isinstance(source, Rollouts) or not source.records:
-        return {}
-    record = asdict(source.records[-1])
-    parts = record.pop("parts")
-    plain = {f"rollout/{name}": value for name, value in record.items() if value is not None and name not in ("number", "step")}
-    return plain | ({f"reward/{name}": value for name, value in parts.items()} if len(parts) > 1 else {})
+    found: dict[str, float] = {}
+    for above, rollouts in _attempts(source).items():
+        if not rollouts.records:
+            continue
+        record = asdict(rollouts.records[-1])
+        parts = record.pop("parts")
+        found |= {
+            f"{above}rollout/{name}": value
+            for name, value in record.items()
+            if value is not None and name not in ("number", "step")
+        }
+        found |= {f"{above}reward/{name}": value for name, value in parts.items()} if len(parts) > 1 else {}
+    return found
 
 
 def warned(source: Any, scores: list[tuple[int, float]]) -> list[str]:
     """Return what is going wrong with the rollouts so far, in words. `scores` are (step, dev score), more being better."""
-    return warnings(source.records, scores) if isinstance(source, Rollouts) else []
+    found = _attempts(source).items()
+    return [f"{above.rstrip('/')}: {one}" if above else one for above, made in found for one in warnings(made.records, scores)]
 
 
-def worth_of(source: Any) -> Score | None:
-    """Return the reward as a score of held-out answers; None for batches of fixed rows, and where it is a score that stands by itself."""
-    if not isinstance(source, Rollouts):
-        return None
-    if source.guard is None and len(source.parts) == 1 and isinstance(source.parts[0].judge, Score):
-        return None
+def worth_of(source: Any) -> dict[str, Score]:
+    """Return by task ("" for the only one) the reward as a score of held-out answers; none where it is a score that stands by itself."""
+    return {
+        above.removesuffix("/"): _as_score(rollouts)
+        for above, rollouts in _attempts(source).items()
+        if rollouts.guard is not None or len(rollouts.parts) > 1 or not isinstance(rollouts.parts[0].judge, Score)
+    }
 
+
+def _as_score(rollouts: Rollouts) -> Score:
     def statistics(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
-        values_S = rewards(answers, tasks, source.parts, guard=source.guard).total_S
+        values_S = rewards(answers, tasks, rollouts.parts, guard=rollouts.guard).total_S
         return np.stack([values_S, np.ones(len(values_S))], axis=1)
 
     return Score(statistics=statistics, combine=mean, best=float("inf"))
@@ -189,15 +219,19 @@ def worth_of(source: Any) -> Score | None:
 
 def state_of(source: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return what must persist of a source of batches: facts for JSON, and tensors; nothing of fixed rows, which follow from the step."""
-    if not isinstance(source, Rollouts):
-        return {}, {}
     import torch
 
-    state = source.state()
-    return state["facts"], {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in state["arrays"].items()}
+    facts, tensors = {}, {}
+    for above, rollouts in _attempts(source).items():
+        state = rollouts.state()
+        facts[above] = state["facts"]
+        tensors |= {f"{above}{name}": torch.from_numpy(np.ascontiguousarray(values)) for name, values in state["arrays"].items()}
+    return facts.get("", facts), tensors
 
 
 def load_state(source: Any, facts: Mapping[str, Any] | None, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put a source of batches back to where a checkpoint was written."""
-    if isinstance(source, Rollouts) and facts:
-        source.load({"facts": facts, "arrays": {name: tensor.numpy() for name, tensor in tensors.items()}})
+    for above, rollouts in _attempts(source).items() if facts else ():
+        assert facts is not None
+        arrays = {name.removeprefix(above): tensor.numpy() for name, tensor in tensors.items() if name.startswith(above)}
+        rollouts.load({"facts": facts[above] if above else facts, "arrays": arrays})

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 STEPS = "the number of steps"
 """The origin of values that follow from train.steps, which may grow on resume."""
 
+FREE: Any = {"output": True, "save": True, "log": True, "train": {"steps"}, "task": {"__all__": {"single"}}}
+"""What may change on resume without being known from the digest of a run."""
+
 NONE = checkpoint.Found(None)
 """Where a run begins anew."""
 
@@ -84,7 +87,7 @@ def prove_saving(running: Running) -> None:
 
 def config_digest(resolved: Resolved) -> str:
     """Return a sha256 of all values of a run that may not change on resume."""
-    text = resolved.config.model_dump_json(exclude={"output": True, "save": True, "log": True, "train": {"steps"}})
+    text = resolved.config.model_dump_json(exclude=FREE)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -151,7 +154,7 @@ def continued(plan: Plan, run: runs.Run, found: checkpoint.Found) -> Plan:
         listed = "\n".join(f"  - {change}" for change in changes)
         raise UsageError(
             f"{run.path} cannot be resumed with these changes:\n{listed}\nUndo them, or start a new run with output=DIR. "
-            f"Free to change: output, save.*, log.*, and train.steps under a constant schedule."
+            f"Free to change: output, save.*, log.*, task.*.single, and train.steps under a constant schedule."
         )
     return plan
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
 from burnish.models.fast import compile_layers
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
-from burnish.models.forward import forward, hidden_states
-from burnish.models.heads import HeadSpec, add_value_head, head_modules, is_encoder
+from burnish.models.forward import as_in_training, forward, hidden_states
+from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
+from burnish.models.named_heads import add_heads, add_value_head, head_named
 from burnish.models.save import restore_weights, save_model
 from burnish.models.vocabulary import NOT_ON_ADAPTERS, Added, add_terms, extend
 
 __all__ = [
     "ANSWER",
+    "BESIDE",
     "MASKED",
     "NOT_ON_ADAPTERS",
     "REWARD",
@@ -25,8 +27,10 @@ __all__ = [
     "HeadSpec",
     "Model",
     "adapt",
+    "add_heads",
     "add_terms",
     "add_value_head",
+    "as_in_training",
     "as_plain_network",
     "compile_layers",
     "end_ids",
@@ -35,12 +39,14 @@ __all__ = [
     "fingerprint",
     "forward",
     "head_modules",
+    "head_named",
     "hidden_states",
     "is_encoder",
     "load_model",
     "longest_input",
     "open_tokenizer",
     "refuse_foreign_code",
+    "refuse_other_kind",
     "restore_weights",
     "save_model",
 ]

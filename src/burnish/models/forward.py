@@ -3,19 +3,21 @@
 Only the hidden states that are read pass through the output head, in tiles: no [N, vocabulary] tensor leaves this file, and none is
 kept for the backward pass. A head that is one plain matrix goes through `fast.head`, any other through `_tiled`, candidates through
 `_candidates`. Where a model's head cannot be separated from it (`Model.head == "whole"`, found by a probe at load), the plain path
-runs the model as it stands. Tests hold them equal in value and gradient. Scores and values are the business of `heads`.
+runs the model as it stands. Tests hold them equal in value and gradient. Scores and values are the business of `heads` and
+`named_heads`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
 from burnish.models import virtual
-from burnish.models.fast import read_targets
-from burnish.models.heads import read_scores, read_values, refuse_unable
+from burnish.models.fast import attend_as_in_training, read_targets
+from burnish.models.heads import read_scores, refuse_unable
+from burnish.models.named_heads import read_named, read_values
 from burnish.types import Batch, Layout, Outputs
 
 if TYPE_CHECKING:
@@ -34,17 +36,18 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     """Return what the objective names in `needs`, one row per read-out.
 
     "logprobs" of the targets, "entropy" of the predictions, "candidates": log-probabilities of the stream of that name, "scores" of the
-    model's head, "values" of its value head. Raises ModelError for what the model does not have.
+    head of the batch's task, or of the model's own, "values" of its value head. Raises ModelError for what the model does not have.
     """
     import torch
 
-    refuse_unable(model, needs)
+    refuse_unable(model, needs, batch.task)
     layout = virtual.make_room(model.network, batch.layout)
     place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
     with _activations(model):
         inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
-            return Outputs(scores_NC=read_scores(model, batch, inputs, place_N))
+            read = read_named if batch.task in model.heads else read_scores
+            return Outputs(scores_NC=read(model, batch, inputs, place_N))
         if model.head == "whole":
             # The network's own logits take the place of hidden states, and pass through no head.
             states = {"output_hidden_states": True} if "values" in needs else {}
@@ -107,6 +110,16 @@ def document_mask(document_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor
     same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
     mask = torch.full((document_BT.shape[0], 1, length, length), torch.finfo(dtype).min, dtype=dtype, device=document_BT.device)
     return mask.masked_fill((same_BTT & causal_TT)[:, None], 0.0)
+
+
+@contextmanager
+def as_in_training(model: Model) -> Iterator[None]:
+    """Compute inside the `with` block as where gradients are computed: what is compared with a step must be rounded like it."""
+    import torch
+
+    rounded = torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
+    with rounded, attend_as_in_training():
+        yield
 
 
 def _activations(model: Model) -> AbstractContextManager[Any]:

@@ -1,15 +1,14 @@
 """Heads: what a network says about a text besides its next word, and the encoders that say nothing else.
 
 Enters: a `HeadSpec` and a configuration, or a loaded network. Leaves: the matching Hugging Face class with its labels, which modules
-are the head, its scores at the read-outs of a batch, and a value head beside a language model. A head is run apart from its trunk where
-a probe found that this gives the same scores; else the whole network runs.
+are the head, and its scores at the read-outs of a batch. A head is run apart from its trunk where a probe found that this gives the same
+scores; else the whole network runs. Heads that stand beside a network, one for each of several tasks, are those of `named_heads`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.render_heads import HeadSpec
@@ -46,8 +45,6 @@ OFFSET_POSITIONS = {
 }  # fmt: skip
 """Kinds of models that count positions from behind the padding token, so that they read fewer than their table has."""
 
-VALUE_FILE = "value_head.safetensors"
-
 
 # ------------------------------------------------------------------------------------------------- what a configuration says of it
 
@@ -59,8 +56,14 @@ def is_encoder(config: Any) -> bool:
     return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
+BESIDE = "beside"
+"""In place of a kind of head: heads that stand beside the network, whichever class that has."""
+
+
 def refuse_other_kind(name: str, config: Any, kind: str | None) -> None:
     """Raise ModelError where a model of this configuration cannot do what is asked of it: write text (None), or have this head."""
+    if kind == BESIDE:
+        return
     if kind is None and is_encoder(config):
         raise ModelError(
             f"model = {name!r} sees the tokens that it is to predict (it is an encoder, such as BERT). To write text, a model must be "
@@ -99,12 +102,22 @@ def held_kind(config: Any) -> str | None:
 def spec_in(settings: Mapping[str, Any]) -> HeadSpec | None:
     """Return the head that a tuned model's settings (`burnish.json`) tell of, None where they tell of none."""
     values = settings.get("head")
-    return None if values is None else HeadSpec(**{**values, "labels": tuple(values["labels"])})
+    return None if values is None else spec_of(values)
 
 
 def settings_of(spec: HeadSpec | None) -> dict[str, Any]:
     """Return what `spec_in` reads back."""
-    return {} if spec is None else {"head": {**asdict(spec), "labels": list(spec.labels)}}
+    return {} if spec is None else {"head": values_of(spec)}
+
+
+def spec_of(values: Mapping[str, Any]) -> HeadSpec:
+    """Return a head's spec from values as JSON holds them."""
+    return HeadSpec(**{**values, "labels": tuple(values["labels"])})
+
+
+def values_of(spec: HeadSpec) -> dict[str, Any]:
+    """Return what `spec_of` reads back."""
+    return {**asdict(spec), "labels": list(spec.labels)}
 
 
 def configure(config: Any, spec: HeadSpec, *, name: str, pad_id: int | None) -> None:
@@ -284,73 +297,14 @@ def whole_scores(model: Model, inputs: Mapping[str, Any]) -> torch.Tensor:
     return found.logits
 
 
-def refuse_unable(model: Model, needs: tuple[str, ...]) -> None:
-    """Raise ModelError where an objective asks for what this model does not have."""
-    has_head = model.spec is not None and model.spec.kind != "masked"
+def refuse_unable(model: Model, needs: tuple[str, ...], task: str) -> None:
+    """Raise ModelError where an objective asks for what this model does not have for a task."""
+    of_class = model.spec is not None and model.spec.kind != "masked"
     words = {"logprobs", "entropy", "candidates"}.intersection(needs)
-    if "scores" in needs and not has_head:
-        raise ModelError(f"model = {model.found.name!r} was loaded without a head, so it gives no scores.")
-    if words and has_head:
+    if "scores" in needs and not (of_class or task in model.heads):
+        has = f"has heads for {', '.join(model.heads)}, and none for {task!r}" if model.heads else "was loaded without a head"
+        raise ModelError(f"model = {model.found.name!r} {has}, so it gives no scores.")
+    if words and of_class:
         raise ModelError(f"model = {model.found.name!r} has a head and writes no text: it gives no {', '.join(sorted(words))}.")
-    if "values" in needs and value_head(model) is None:
+    if "values" in needs and model.value_head is None:
         raise ModelError(f"model = {model.found.name!r} has no value head. Add one before the first step.")
-
-
-# ------------------------------------------------------------------------------------------------------------------ the value head
-
-
-def value_head(model: Model) -> Any:
-    """Return the model's value head, None where it has none."""
-    return model.network._modules.get("value_head")
-
-
-def add_value_head(model: Model) -> None:
-    """Put a value head beside the language model's, after the technique was applied: a linear layer that says 0 until it has learned.
-
-    It moves with what the technique trains, computes in float32, and is saved as `value_head.safetensors` beside the model; one that
-    the model's folder holds is taken up. Source: Schulman et al. 2017, arXiv 1707.06347 (a value function that shares the policy's trunk).
-    """
-    import torch
-
-    assert value_head(model) is None, "a second value head"
-    width = int(model.plain().config.get_text_config().hidden_size)
-    head = torch.nn.Linear(width, 1, device=model.device, dtype=torch.float32)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    model.network.add_module("value_head", head)
-    folder = model.found.folder
-    if folder is not None and (folder / VALUE_FILE).is_file():
-        restore_value_head(model, folder)
-
-
-def read_values(model: Model, hidden_NH: torch.Tensor) -> torch.Tensor:
-    """Return what the value head says at hidden states, [N] float32."""
-    import torch
-
-    head = value_head(model)
-    with torch.autocast(hidden_NH.device.type, enabled=False):
-        return head(hidden_NH.to(head.weight.dtype)).squeeze(-1)
-
-
-def save_value_head(model: Model, folder: Path) -> None:
-    """Write the value head beside the model, where it has one."""
-    from safetensors.torch import save_file
-
-    head = value_head(model)
-    if head is not None:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}, folder / VALUE_FILE)
-
-
-def restore_value_head(model: Model, folder: Path) -> None:
-    """Put saved values back; ModelError where the folder has none, or one of another width."""
-    from safetensors.torch import load_file
-
-    head, path = value_head(model), folder / VALUE_FILE
-    if not path.is_file():
-        raise ModelError(f"{folder}: the value head is missing ({VALUE_FILE}).")
-    tensors = load_file(path)
-    if {name: tensor.shape for name, tensor in tensors.items()} != {
-        name: tensor.shape for name, tensor in head.state_dict().items()
-    }:
-        raise ModelError(f"{path}: this value head belongs to another model.")
-    head.load_state_dict(tensors)

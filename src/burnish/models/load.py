@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from burnish.data.render_heads import MASKED
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
 from burnish.models.fast import attend_short_rows
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
+    BESIDE,
     OFFSET_POSITIONS,
     HeadSpec,
     configure,
@@ -29,8 +31,8 @@ from burnish.models.heads import (
     refuse_other_kind,
     separate_padding,
     spec_in,
-    value_head,
 )
+from burnish.models.named_heads import add_heads, heads_in, train_heads, value_head, without_beside
 from burnish.models.probe import probe
 from burnish.models.template import PLAIN_TEMPLATE
 from burnish.models.vocabulary import add_terms, fit
@@ -55,7 +57,9 @@ class Model:
     documents: Literal["positions", "mask", "mixed"] = "positions"
     notes: list[str] = field(default_factory=list)
     spec: HeadSpec | None = None
-    """What its head says; None for a language model."""
+    """What the head of its class says; None for a language model."""
+    heads: dict[str, HeadSpec] = field(default_factory=dict)
+    """What the heads beside it say, by task (`named_heads`)."""
     encoder: bool = False
     """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
     technique: Technique | None = None
@@ -93,6 +97,11 @@ class Model:
     def value_head(self) -> Any:
         """What tells how well an answer will end, None where none was added."""
         return value_head(self)
+
+    def reads(self, task: str) -> HeadSpec | None:
+        """Return what the head says that answers for a task, None where the model writes the answer."""
+        own = None if self.spec is None or self.spec.kind == "masked" else self.spec
+        return self.heads.get(task, own)
 
     def pad_id(self) -> int:
         """Return the token that fills rows up; no read-out and no real position ever sees it."""
@@ -137,18 +146,28 @@ def as_plain_network(network: Any) -> Any:
 
 
 def load_model(
-    name: str, device: Device, *, adapter: bool = True, head: HeadSpec | None = None, terms: Sequence[str] = ()
+    name: str,
+    device: Device,
+    *,
+    adapter: bool = True,
+    head: HeadSpec | None = None,
+    heads: Mapping[str, HeadSpec] | None = None,
+    terms: Sequence[str] = (),
 ) -> Model:
     """Return the model `name` on the device, in evaluation mode, nothing trainable; `adapter=False` loads its base only.
 
-    With a `head` the network is the ecosystem's class for it. A head that the folder holds is taken where its labels agree, else a new
-    one is drawn from torch's generator as the caller seeded it. Without, a tuned model is opened with the head that its settings tell of.
+    With a `head` the network is the ecosystem's class for it; `heads` stand beside the language model, or the encoder, by task. Heads that
+    the folder holds are taken where their labels agree, else new ones are drawn from torch's generator as the caller seeded it. Without
+    either, a tuned model is opened with the heads that its settings tell of; `heads` that are empty leave those by task away.
     `terms` become tokens of their own (`vocabulary.add_terms`).
     """
     found = find_model(name)
     refuse_foreign_code(found)
-    spec = head or spec_in(found.settings)
-    config, tokenizer, notes = open_tokenizer(found, kind=None if spec is None else spec.kind)
+    spec = head if heads else head or spec_in(found.settings)
+    beside = heads_in(found.settings) if heads is None and head is None and adapter else heads or {}
+    config, tokenizer, notes = open_tokenizer(found, kind=spec.kind if spec is not None else BESIDE if beside else None)
+    if spec is None and beside and is_encoder(config):
+        spec = MASKED
     if spec is not None:
         pad_id: Any = tokenizer.pad_token_id
         configure(config, spec, name=name, pad_id=pad_id)
@@ -169,13 +188,15 @@ def load_model(
     probe(model)
     if terms:
         add_terms(model, terms)
+    add_heads(model, beside)
     return model
 
 
 def open_tokenizer(found: Found, *, kind: str | None = None) -> tuple[Any, PreTrainedTokenizerFast, list[str]]:
     """Return configuration and tokenizer without reading weights, and notes on what had to be added to the tokenizer.
 
-    `kind` is that of the head that is wanted, None for a model that writes text; ModelError where the model cannot be that.
+    `kind` is that of the head that is wanted, BESIDE for heads beside the network, None for a model that writes text and nothing else;
+    ModelError where the model cannot be that.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -312,21 +333,24 @@ def _complete_tokenizer(tokenizer: Any, config: Any) -> list[str]:
 
 
 def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> None:
-    """Apply a technique to the model in place: what moves is trainable, all else frozen.
+    """Apply a technique to the model in place: what moves is trainable, heads of tasks too, all else frozen.
 
     An adapter that the model was loaded with is folded into its weights, and saved together with the new one, or as part of the whole
     model. Where it can be neither, ModelError says so.
     """
-    if model.found.adapter is not None and hasattr(model.network, "peft_config"):
-        if technique.saves == "adapter" and not technique.stacks:
-            raise ModelError(
-                f"model = {model.found.name!r} is itself an adapter on {model.found.base}: a second adapter on top of it could not be "
-                f'saved with it. Use technique.name = "lora" or "full", or tune from the base.'
-            )
-        model.network = take_in(model.network) if technique.stacks else merged_in(model.network)
-    model.network.requires_grad_(False)
-    if model.spec is not None:
-        mark_head(model.network)
-    model.network = technique.function(model.network, **options).to(model.device)
+    on_adapter = model.found.adapter is not None and hasattr(model.network, "peft_config")
+    if on_adapter and technique.saves == "adapter" and not technique.stacks:
+        raise ModelError(
+            f"model = {model.found.name!r} is itself an adapter on {model.found.base}: a second adapter on top of it could not be "
+            f'saved with it. Use technique.name = "lora" or "full", or tune from the base.'
+        )
+    with without_beside(model):  # a technique trains, and a wrapper counts, what belongs to the network itself
+        if on_adapter:
+            model.network = take_in(model.network) if technique.stacks else merged_in(model.network)
+        model.network.requires_grad_(False)
+        if model.spec is not None:
+            mark_head(model.network)
+        model.network = technique.function(model.network, **options).to(model.device)
+    train_heads(model)
     refuse_frozen_head(model)
     model.technique = technique

@@ -30,8 +30,15 @@ class Outline:
     adapter: bool
 
 
-def outline(config: Any, technique: Technique, options: Mapping[str, Any], *, head: HeadSpec | None = None) -> Outline:
-    """Return the sizes of the model that `config` describes, with its head, once the technique is applied."""
+def outline(
+    config: Any,
+    technique: Technique,
+    options: Mapping[str, Any],
+    *,
+    head: HeadSpec | None = None,
+    heads: Mapping[str, HeadSpec] | None = None,
+) -> Outline:
+    """Return the sizes of the model that `config` describes, with its head or those beside it, once the technique is applied."""
     import torch
 
     if head is not None:
@@ -46,16 +53,17 @@ def outline(config: Any, technique: Technique, options: Mapping[str, Any], *, he
         network = technique.function(network, **options)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     text = config.get_text_config()
-    heads = int(getattr(text, "num_attention_heads", 1))
-    head_width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    beside = sum(len(one.labels) * (int(text.hidden_size) + (one.kind != "sequence")) for one in (heads or {}).values())
+    attention_heads = int(getattr(text, "num_attention_heads", 1))
+    head_width = int(getattr(text, "head_dim", None) or text.hidden_size // attention_heads)
     return Outline(
-        parameters=parameters,
-        trainable=trainable,
+        parameters=parameters + beside,
+        trainable=trainable + beside,
         hidden=int(text.hidden_size),
         layers=int(text.num_hidden_layers),
         vocabulary=int(text.vocab_size),
-        attention_width=heads * head_width,
-        key_width=int(getattr(text, "num_key_value_heads", None) or heads) * head_width,
+        attention_width=attention_heads * head_width,
+        key_width=int(getattr(text, "num_key_value_heads", None) or attention_heads) * head_width,
         feed_forward=getattr(text, "intermediate_size", None),
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         adapter=technique.saves == "adapter",

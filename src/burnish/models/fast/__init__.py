@@ -9,9 +9,9 @@ Which of them a run takes is decided once before step 1 (`devices.choose_device`
 directory, and kept on resume.
 """
 
-from burnish.models.fast.attention import attend_short_rows
+from burnish.models.fast.attention import attend_as_in_training, attend_short_rows
 from burnish.models.fast.frozen import with_states_kept
 from burnish.models.fast.head import read_targets
 from burnish.models.fast.layers import compile_layers
 
-__all__ = ["attend_short_rows", "compile_layers", "read_targets", "with_states_kept"]
+__all__ = ["attend_as_in_training", "attend_short_rows", "compile_layers", "read_targets", "with_states_kept"]

@@ -8,12 +8,18 @@ kernel that is slow for short rows, so where no gradient is wanted everything st
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 LONGEST = 256
 """Tokens of a row at most: beyond, the fused kernel wins or comes close, and keeping all weights for the backward pass costs memory."""
 
 NAME = "burnish_short_rows"
+
+_wanted: ContextVar[bool] = ContextVar("burnish_short_rows", default=False)
+"""Whether rows are attended as in training though no gradient is computed."""
 
 
 def attend_short_rows(network: Any) -> bool:
@@ -32,6 +38,16 @@ def attend_short_rows(network: Any) -> bool:
     return True
 
 
+@contextmanager
+def attend_as_in_training() -> Iterator[None]:
+    """Let short rows be attended inside the `with` block as where gradients are computed: what is compared with a step must be read so."""
+    before = _wanted.set(True)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
+
+
 def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, None]:
     """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
 
@@ -48,8 +64,10 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
 
 
 def _is_short(query: Any, key: Any, value: Any, attention_mask: Any, options: dict[str, Any]) -> bool:
-    """Return whether a call is of the kind that this file computes: whole short rows on a CPU that a gradient is wanted of, no extras."""
-    if not (query.requires_grad or key.requires_grad or value.requires_grad):
+    """Return whether a call is of the kind that this file computes: in training, whole short rows on a CPU, without mask or extras."""
+    import torch
+
+    if not (torch.is_grad_enabled() or _wanted.get()):
         return False
     rows, width = query.shape[2], query.shape[3]
     plain = attention_mask is None and not options.get("dropout")
