@@ -20,7 +20,8 @@ from burnish.types import Answer, Expected, Message, Origin, Pair, Span, Task, T
 NAMES = {
     "exact_match", "token_f1", "accuracy", "macro_f1", "label_parse_rate", "span_f1", "rouge_l", "chrf", "bleu", "perplexity",
     "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate", "python_code", "python_clean", "last_number",
-    "preference_accuracy", "absolute_error",
+    "preference_accuracy", "absolute_error", "calibration_error", "brier_score", "thumb_auroc", "rating_correlation",
+    "restored_tokens", "bits_per_masked_token",
 }  # fmt: skip
 
 
@@ -78,9 +79,14 @@ GOLD: dict[str, list[tuple[Expected, str]]] = {
     "absolute_error": [
         (replace(expected, number=float(number)), answer) for (expected, answer), number in zip(SUMS, (12, 3.5, -1000), strict=True)
     ],
-    "preference_accuracy": PAIRS,
+    **dict.fromkeys(("preference_accuracy", "calibration_error", "brier_score"), PAIRS),
+    "thumb_auroc": [(Expected(number=number), text) for number, text in ((1.0, "3.5"), (0.0, "-1"), (1.0, "0.25"))],
+    "rating_correlation": [(Expected(number=number), text) for number, text in ((1.0, "-2"), (5.0, "7"), (3.0, "0.5"))],
+    **dict.fromkeys(("restored_tokens", "bits_per_masked_token"), [(Expected(texts=("x",)), '{"restored": 4, "masked": 4}')] * 3),
     **dict.fromkeys(("perplexity", "bits_per_byte"), FREE),
 }
+JUDGED, TEXTS = ("thumb_auroc", "rating_correlation"), ("restored_tokens", "bits_per_masked_token")
+"""Scores of judged answers compare rows with each other: what a row brings in is fixed on all rows, so parts are not measured alone."""
 UNRELATED = {
     **dict.fromkeys(("stop_rate", "python_code", "python_clean"), task(Expected(texts=("x",)), text="x")),
     "last_number": task(Expected(texts=("none",))),
@@ -91,8 +97,12 @@ UNRELATED = {
 def gold(name: str) -> tuple[list[Answer], list[Task]]:
     """Right answers, expected with certainty, and their tasks."""
     pairs = GOLD[name]
-    answers = [Answer(text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9, margin=0.5) for _, text in pairs]
-    return answers, [task(expected, line=line) for line, (expected, _) in enumerate(pairs, 1)]
+    # so sure that the logistic function of it is 1
+    answers = [Answer(text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9, margin=50.0) for _, text in pairs]
+    tasks = [task(expected, line=line, text="x" if name in TEXTS else None) for line, (expected, _) in enumerate(pairs, 1)]
+    if name in JUDGED:
+        tasks = [replace(one, messages=(*one.messages, Message("assistant", content("so")))) for one in tasks]
+    return answers, tasks
 
 
 def test_the_registry_holds_the_scores_that_run_files_may_name() -> None:
@@ -173,7 +183,11 @@ def test_statistics_add_up_over_any_split_of_the_rows(name: str) -> None:
     answers, tasks = answers + [Answer("a", nll=3.0, nll_tokens=2, nll_bytes=3)] * 3, tasks * 2
     whole = score.statistics(answers, tasks)
     # in any order, and two thirds and one third added: all tasks are in both parts, so that they know the same labels
-    parts = [score.statistics(answers[start::2], tasks[start::2]).sum(axis=0) for start in (0, 1)]
+    measured = whole if name in JUDGED else None
+    parts = [
+        (score.statistics(answers[start::2], tasks[start::2]) if measured is None else measured[start::2]).sum(axis=0)
+        for start in (0, 1)
+    ]
     assert score.combine(parts[0] + parts[1]) == pytest.approx(score.combine(whole.sum(axis=0)))
     assert np.array_equal(score.statistics(answers[::-1], tasks[::-1])[::-1], whole)
 

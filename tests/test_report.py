@@ -212,20 +212,54 @@ def test_without_an_interval_nothing_is_proved(missing: Any) -> None:
 @pytest.mark.parametrize(
     ("baseline", "higher", "words"),
     [
-        (estimate(0.85, 0.8, 0.9), True, "A linear baseline does better than the tuned model: 0.850 (0.800 to 0.900)."),
-        (estimate(0.66, 0.6, 0.7), True, "A linear baseline does as well"),
+        (
+            estimate(0.85, 0.8, 0.9),
+            True,
+            "A classical baseline does better: accuracy 0.850 (0.800 to 0.900), tuned 0.660. Better: accuracy rose",
+        ),
+        (estimate(0.66, 0.6, 0.7), True, "A classical baseline does as well"),
         (estimate(0.60, 0.5, 0.65), True, "not clearly behind: 0.600 (0.500 to 0.650); the intervals overlap"),
-        (estimate(0.40, 0.3, 0.5), True, "A linear baseline is behind: 0.400"),
+        (estimate(0.40, 0.3, 0.5), True, "A classical baseline is behind: 0.400"),
         (estimate(0.40), True, "not clearly behind"),
         (estimate(0.40, 0.3, 0.5), False, "does better"),
         (estimate(0.90, 0.8, 1.0), False, "is behind"),
         (estimate(None), True, ""),
     ],
 )
-def test_verdict_is_honest_about_a_linear_baseline(baseline: dict[str, Any], higher: bool, words: str) -> None:
+def test_verdict_is_honest_about_a_classical_baseline(baseline: dict[str, Any], higher: bool, words: str) -> None:
     said = verdict({"accuracy": score(0.2, 0.66, baseline=baseline, higher_is_better=higher)}, "accuracy")
     assert words in said
     assert ("baseline" in said) == bool(words)
+    assert said.startswith("A classical baseline does better") == ("does better" in words)
+
+
+def test_where_the_tuned_model_loses_is_said_first_and_for_every_score(tmp_path: Path) -> None:
+    """By the headline or by another score, to the classical row or to the base that merely writes: before any praise, and never in green."""
+    better, worse = estimate(0.85, 0.8, 0.9), estimate(0.3, 0.2, 0.4)
+    scores = {
+        "macro_f1": score(0.2, 0.6, baseline=better, zero_shot=worse),
+        "accuracy": score(0.2, 0.66, baseline=worse, zero_shot=better),
+        "absolute_error": score(3.0, 2.0, baseline=estimate(1.0, 0.8, 1.2), higher_is_better=False),
+    }
+    said = verdict(scores, "accuracy")
+    first, second, rest = said.split(". ", 2)
+    assert first == (
+        "A classical baseline does better: macro_f1 0.850 (0.800 to 0.900), tuned 0.600; absolute_error 1.000 (0.800 to 1.200), tuned 2.000"
+    )
+    assert second.startswith("The base, asked to write the answer (zero-shot), does better: accuracy 0.850")
+    assert rest.startswith("Better: accuracy rose")
+    html = page(runs.Run(tmp_path), {"scores": scores, "headline": "accuracy", "verdict": said})
+    assert '<p class="verdict unproven">' in html and ">zero-shot</span>" in html and "dot zero_shot" in html
+    fine = {"accuracy": score(0.2, 0.66, baseline=worse, zero_shot=worse)}
+    assert '<p class="verdict better">' in page(runs.Run(tmp_path), {"scores": fine, "headline": "accuracy"})
+
+
+def test_a_table_with_every_arm_fits_80_columns() -> None:
+    beside = estimate(0.85, 0.8, 0.9)
+    text = printed(
+        {"scores": {"macro_f1": score(0.2, 0.6, baseline=beside, zero_shot=beside)}, "headline": "macro_f1", "verdict": "."}
+    )
+    assert max(map(len, text.splitlines())) <= 80 and "zero-shot" in text and text.count("0.800–0.900") == 2
 
 
 def test_verdict_warns_of_few_groups() -> None:

@@ -1,4 +1,4 @@
-"""Finish a run: save the tuned model, measure it beside its base and a linear baseline on held-out rows, and write the report.
+"""Finish a run: save the tuned model, measure it beside its base and a classical baseline on held-out rows, and write the report.
 
 Enters: a plan, a run directory and the tuned model. Leaves: `model/`, `answers.jsonl`, `report.json` and `report.html`.
 """
@@ -15,7 +15,8 @@ from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, against, answer, compare, examples_table, resolve_scores
+from burnish.evaluate import Asking, against, compare, examples_table, resolve_scores
+from burnish.finish_answers import answers_of, rows_of, zero_shot
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.finish_single import compare_singles
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
@@ -23,6 +24,9 @@ from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan, seen_by
 from burnish.prepare_task import TaskPlan
 from burnish.types import Answer, Score, Task
+
+BESIDE = ("zero_shot", "baseline")
+"""Arms that stand beside base and tuned model and are not compared with the base."""
 
 
 def conclude(
@@ -46,7 +50,7 @@ def conclude(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
     )
     facts = run_facts(plan, model, progress)
-    held_out = {name: tasks for name, part in plan.parts.items() if (tasks := part.tasks("test"))}
+    held_out = {name: tasks for name, part in plan.parts.items() if (tasks := rows_of(part, "test"))}
     if not held_out:
         written = {
             "schema": 1,
@@ -89,20 +93,28 @@ def _arms(
     asking: Asking,
     before: Mapping[str, Sequence[Answer]],
 ) -> dict[str, dict[str, Sequence[Answer]]]:
-    """Return by task the answers of base and tuned model."""
+    """Return by task the answers of base and tuned model, and where a head reads them, of the base that writes them instead."""
     tuned = _answers(plan, model, held_out, asking)
     base = base_answers(plan, model, held_out, asking)
     # What a preference objective compares with is the policy before step 0, which prompt methods do not begin at the base.
     first = {**base, **before}
-    return {name: {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])} for name in held_out}
+    written = zero_shot(plan, model.target, held_out, asking)
+    arms: dict[str, dict[str, Sequence[Answer]]] = {}
+    for name in held_out:
+        arms[name] = {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])}
+        if name in written:
+            arms[name]["zero_shot"] = written[name]
+    return arms
 
 
 def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], worth: Score | None) -> dict[str, Any]:
-    """Return the measured part of the report of one task, the linear baseline beside the arms where the run wants it."""
-    settings = part.config
-    linear = linear_baseline(part.tasks("train"), tasks, seed=settings.seed) if settings.evaluate.baseline else None
+    """Return the measured part of the report of one task, the classical baseline beside the arms where the run wants it."""
+    settings, restores = part.config, part.rows.head is not None and part.rows.head.kind == "masked"
+    # What is masked stands in the encoder's tokens, which a baseline does not know.
+    wanted = settings.evaluate.baseline and not restores
+    baseline = linear_baseline(rows_of(part, "train"), tasks, seed=settings.seed) if wanted else None
     scores = resolve_scores(settings.score) | ({} if worth is None else {"reward": worth})
-    return measured(tasks, arms, scores, baseline=linear, seed=settings.seed)
+    return measured(tasks, arms, scores, baseline=baseline, seed=settings.seed)
 
 
 def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
@@ -110,7 +122,7 @@ def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], a
     found = {}
     for name, tasks in held_out.items():
         part = plan.parts[name]
-        found[name] = answer(model, part.asker, tasks, resolve_scores(part.config.score), asking_of(part, asking))
+        found[name] = answers_of(model, part, tasks, asking_of(part, asking))
     return found
 
 
@@ -134,7 +146,7 @@ def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]
 def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
     """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again.
 
-    A head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
+    A new head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
     """
     if plan.technique.reference == "adapter_off" and plan.has_base:
         with model.network.disable_adapter():
@@ -197,15 +209,22 @@ def measured(
     baseline: Baseline | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the measured part of a report: scores with intervals, the headline, a verdict in words, and examples to read."""
-    table = compare(arms, tasks, scores, seed=seed)
-    if baseline is not None:
-        beside = compare(
-            {**arms, "baseline": baseline.answers}, tasks, {n: s for n, s in scores.items() if n != "stop_rate"}, seed=seed
-        )
+    """Return the measured part of a report: scores with intervals, the headline, a verdict in words, and examples to read.
+
+    What is not compared with the base, a base that writes or a baseline, changes no figure of the others, nor which rows count.
+    """
+    main = {arm: answers for arm, answers in arms.items() if arm not in BESIDE}
+    table = compare(main, tasks, scores, seed=seed)
+    for arm in BESIDE:
+        given, names = arms.get(arm), set(scores)
+        if arm == "baseline" and baseline is not None:
+            given, names = baseline.answers, set(baseline.scores or scores) & set(scores) - {"stop_rate"}
+        if given is None or not names:
+            continue
+        beside = compare({**main, arm: given}, tasks, {name: score for name, score in scores.items() if name in names}, seed=seed)
         for name, row in beside.items():
-            if "baseline" in row:
-                table[name]["baseline"] = row["baseline"]
+            if arm in row:
+                table[name][arm] = row[arm]
     headline = next(iter(table))
     found = {
         "scores": table,
@@ -213,7 +232,9 @@ def measured(
         "verdict": report.verdict(table, headline),
         "examples": examples_table(arms, tasks),
     }
-    return found | ({"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}} if baseline is not None else {})
+    if baseline is None or not any("baseline" in row for row in table.values()):
+        return found
+    return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
 
 
 def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,7 +270,8 @@ def _write_answers(
             row: dict[str, Any] = {"task": name} if len(held_out) > 1 else {}
             row |= {"origin": str(task.origin), "group": task.group}
             if task.text is None:
-                row["expected"] = task.expected.texts[0] if task.expected.texts else ""
+                number_expected = "" if task.expected.number is None else f"{task.expected.number:g}"
+                row["expected"] = task.expected.texts[0] if task.expected.texts else number_expected
             for arm, answers in arms[name].items():
                 given = answers[number]
                 row[arm] = (

@@ -28,10 +28,10 @@ from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError, combined
 from burnish.evaluate import resolve_score
 from burnish.gather import Gathered
-from burnish.scores import applicable
+from burnish.reading_rows import judged_tasks
+from burnish.scores import fitting, measures
 from burnish.types import Example, Objective, Sequence, Task, Text
 
-WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
 LONGEST_ANSWER = 512
 """The most tokens that an answer gets unless the run says otherwise."""
 
@@ -189,15 +189,22 @@ def fitting_scores(plan: TaskPlan) -> list[str]:
 
     Raises ConfigError for a score that finds nothing to compare with in these rows.
     """
-    tasks, given = plan.measured_on(), list(plan.config.score)
+    tasks, given = _measured_on(plan), list(plan.config.score)
+    problem = plan.rows.head.problem if plan.rows.head is not None else None
+    suitable = fitting(tasks, problem)
     for name in given:
-        if not any(resolve_score(name).applies(task) for task in tasks):
-            raise ConfigError(
-                f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(applicable(tasks))}."
-            )
-    # A head always says something that is a label, and always ends.
-    idle = WITHOUT_HEADS if plan.rows.head is not None else ()
-    return given or [name for name in applicable(tasks) if name not in idle]
+        if not measures(name, problem) or not any(resolve_score(name).applies(task) for task in tasks):
+            raise ConfigError(f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(suitable)}.")
+    return given or suitable
+
+
+def _measured_on(plan: TaskPlan) -> list[Task]:
+    """Return the rows that scores are chosen for, also where a head judges them or restores their tokens."""
+    if plan.rows.compares:
+        return plan.measured_on()
+    gathered = plan.gathered
+    side = next((side for side in ("test", "dev") if gathered.examples[side]), "train")
+    return judged_tasks(gathered.examples[side], gathered.groups[side], gathered.frame)
 
 
 def task_report(plan: TaskPlan, *, notes: list[str], estimated: dict[str, Any] | None) -> dict[str, Any]:

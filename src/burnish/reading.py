@@ -19,9 +19,10 @@ from burnish.data.render_heads import HeadRenderer
 from burnish.data.render_heads_spans import Window, spans_of
 from burnish.errors import ModelError
 from burnish.models import HeadSpec, Model, forward
+from burnish.reading_rows import restored
 from burnish.sampling.mode import evaluating
 from burnish.scores.text import token_f1
-from burnish.types import Answer, Answerable, Example, Sequence, Tagged, Task, plain
+from burnish.types import Answer, Answerable, Example, Sequence, Tagged, Task, Text, plain
 
 LONGEST = 64
 """Tokens of an extracted answer at most: two far ends seldom belong together."""
@@ -38,9 +39,12 @@ def read(
     """Return what the model's head says of each row, in the form of the expected answer; `tokens` are the positions of a batch.
 
     Texts longer than the renderer's limit are read as far as it goes where one reading is made of all (a label, a number), else in
-    windows. `between` is called between batches and may raise to stop. Raises ModelError for a model without a head, or with scores
-    that are no finite numbers.
+    windows. Of a text whose masked tokens are restored it is how many were. `between` is called between batches and may raise to stop.
+    Raises ModelError for a model without a head, or with scores that are no finite numbers.
     """
+    if renderer.spec.kind == "masked":
+        texts = [example for example in examples if isinstance(example, Task | Text)]
+        return restored(model, renderer, texts, tokens=tokens, between=between)
     windows = [_windows(renderer, example) for example in examples]
     scores = iter(head_scores(model, [window.sequence for parts in windows for window in parts], tokens=tokens, between=between))
     said = [

@@ -17,7 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from burnish import report_plot, runs
 from burnish.errors import RunError
-from burnish.report_words import ARMS, duration, figure, headline_first, interval, number, outcome, print_scores, verdict, visible
+from burnish.report_words import (
+    ARMS,
+    BESIDE,
+    duration,
+    figure,
+    headline_first,
+    interval,
+    losses,
+    number,
+    outcome,
+    print_scores,
+    verdict,
+    visible,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,7 +68,7 @@ def page(run: runs.Run, report: Mapping[str, Any]) -> str:
         "report": report,
         "facts": report.get("run") or {},
         "scores": scores,
-        "state": scores[0]["outcome"] if scores else "",
+        "state": _state(report, scores),
         "general": _score_rows(report.get("forgetting") or {}),
         "plots": _plots(metrics, report),
         "data_reports": [{**one, "histogram": _histogram(one)} for one in (data.get("tasks") or {"": data}).values() if one],
@@ -153,6 +166,15 @@ def _score_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         plot = Markup(report_plot.intervals(drawn, title=visible(name)))
         rows.append({**row, "name": name, "arms": arms, "outcome": outcome(row) if "difference" in row else "", "plot": plot})
     return rows
+
+
+def _state(report: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
+    """Return the outcome that colours the verdict: never "better" where something far cheaper does better by the headline score."""
+    if not scores:
+        return ""
+    headline = {scores[0]["name"]: (report.get("scores") or {})[scores[0]["name"]]}
+    beaten = any(losses(headline, scores[0]["name"], arm) for arm in BESIDE)
+    return "unproven" if beaten and scores[0]["outcome"] == "better" else scores[0]["outcome"]
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[tuple[float, float], ...]:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-ARMS = ("base", "tuned", "baseline", "model")
+ARMS = ("base", "tuned", "zero_shot", "baseline", "model")
 """The arms that a table shows, in this order, where a score has them."""
+
+BESIDE = {"baseline": "A classical baseline", "zero_shot": "The base, asked to write the answer (zero-shot),"}
+"""How the arms are called that stand beside base and tuned model."""
 
 ENOUGH_GROUPS = 15
 """From about here on a bootstrap over groups holds its level (`scores.intervals`)."""
@@ -31,7 +34,8 @@ def verdict(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> st
     """Return in plain words whether tuning made the headline score better, with the figures behind it.
 
     "Better" and "worse" are said only where the interval of the difference excludes zero on that side; everything else is no proof.
-    A linear baseline that is as good or better is named, and so are groups too few for the interval to be relied on.
+    It begins with where the tuned model loses to a classical baseline, or to the base that merely writes the answer, by any score: whoever
+    reads one sentence reads that. Groups too few for the interval to be relied on are named.
     """
     if headline is None or headline not in scores:
         return "Nothing was measured."
@@ -51,7 +55,7 @@ def verdict(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> st
     groups = row.get("groups")
     if isinstance(groups, int) and groups < ENOUGH_GROUPS and low is not None:
         parts.append("So few groups make the interval itself uncertain.")
-    return " ".join([*parts, *_against_baseline(row)])
+    return " ".join([*_lost(scores, headline), *parts, *(said for arm in BESIDE for said in _beside(row, arm))])
 
 
 def outcome(row: Mapping[str, Any]) -> str:
@@ -79,23 +83,47 @@ def _alone(row: Mapping[str, Any], headline: str, counted: str) -> str:
     return f"Measured alone, with no base to compare: {headline} {figure(arm.get('mean'))} ({interval(arm)}), on {counted}."
 
 
-def _against_baseline(row: Mapping[str, Any]) -> list[str]:
-    """Return a sentence on the linear baseline: better, as good within the intervals, or behind; none where there is no baseline."""
-    baseline, tuned = row.get("baseline"), row.get("tuned", {})
-    theirs, ours = number((baseline or {}).get("mean")), number(tuned.get("mean"))
-    if baseline is None or theirs is None or ours is None:
+def losses(scores: Mapping[str, Mapping[str, Any]], headline: str | None, arm: str) -> list[tuple[str, float, float]]:
+    """Return (score, the arm's value, the tuned model's) wherever an arm that stands beside does better, the headline first."""
+    found = []
+    for name, row in headline_first(scores, headline):
+        theirs, ours = number((row.get(arm) or {}).get("mean")), number((row.get("tuned") or {}).get("mean"))
+        sign = 1 if row.get("higher_is_better", True) else -1
+        if theirs is not None and ours is not None and sign * theirs > sign * ours:
+            found.append((name, theirs, ours))
+    return found
+
+
+def _lost(scores: Mapping[str, Mapping[str, Any]], headline: str) -> list[str]:
+    """Return a sentence for each arm beside that does better than the tuned model, with the scores by which it does."""
+    told = []
+    for arm, name in BESIDE.items():
+        parts = [
+            f"{score} {figure(theirs)} ({interval(scores[score][arm])}), tuned {figure(ours)}"
+            for score, theirs, ours in losses(scores, headline, arm)
+        ]
+        if parts:
+            told.append(f"{name} does better: {'; '.join(parts)}.")
+    return told
+
+
+def _beside(row: Mapping[str, Any], arm: str) -> list[str]:
+    """Return a sentence on an arm that does not do better: as good, or behind, within the intervals or beyond; none where there is none."""
+    estimate, tuned = row.get(arm), row.get("tuned", {})
+    theirs, ours = number((estimate or {}).get("mean")), number(tuned.get("mean"))
+    if estimate is None or theirs is None or ours is None:
         return []
     sign = 1 if row.get("higher_is_better", True) else -1
-    said = f"{figure(theirs)} ({interval(baseline)})"
+    said = f"{figure(theirs)} ({interval(estimate)})"
     if sign * theirs > sign * ours:
-        return [f"A linear baseline does better than the tuned model: {said}."]
+        return []
     if theirs == ours:
-        return [f"A linear baseline does as well: {said}."]
+        return [f"{BESIDE[arm]} does as well: {said}."]
     near, far = ("high", "low") if sign > 0 else ("low", "high")
-    reach, edge = number(baseline.get(near)), number(tuned.get(far))
+    reach, edge = number(estimate.get(near)), number(tuned.get(far))
     if reach is None or edge is None or sign * reach >= sign * edge:
-        return [f"A linear baseline is not clearly behind: {said}; the intervals overlap."]
-    return [f"A linear baseline is behind: {said}."]
+        return [f"{BESIDE[arm]} is not clearly behind: {said}; the intervals overlap."]
+    return [f"{BESIDE[arm]} is behind: {said}."]
 
 
 # ------------------------------------------------------------------------------------------------------------------------ numbers
@@ -166,7 +194,7 @@ def print_scores(report: Mapping[str, Any], console: Console) -> None:
         table.add_column("score", overflow="fold")
         places = arms[:2] + ["difference"] * differs + arms[2:] if "tuned" in arms else arms + ["difference"] * differs
         for column in places:
-            table.add_column(column, justify="right")
+            table.add_column(column.replace("_", "-"), justify="right")
         if len(counts) > 1:
             table.add_column("rows\ngroups", justify="right")
         for name, row in ordered:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from burnish.errors import ConfigError, DataError, suggestion
-from burnish.scores import code, labels, likelihood, numbers, preference, spans, structured, text
-from burnish.scores.choice import applicable
+from burnish.scores import calibration, code, labels, likelihood, masked, numbers, preference, ratings, spans, structured, text
+from burnish.scores.choice import applicable, fitting, measures
 from burnish.scores.intervals import groups_of, intervals
 from burnish.scores.parts import f_measure, has_texts, is_generated, mean
 from burnish.scores.private import private_score
 from burnish.types import Answer, Score, Task
 
-__all__ = ["SCORES", "applicable", "groups_of", "intervals", "resolve", "reward"]
+__all__ = ["SCORES", "applicable", "fitting", "groups_of", "intervals", "measures", "resolve", "reward"]
 
 SCORES: dict[str, Score] = {
     "exact_match": Score(statistics=text.exact_match, combine=mean, applies=has_texts),
@@ -43,6 +43,35 @@ SCORES: dict[str, Score] = {
     ),
     "preference_accuracy": Score(
         statistics=preference.preference_accuracy, combine=mean, needs="preference", applies=preference.is_pair
+    ),
+    "calibration_error": Score(
+        statistics=calibration.calibration_error,
+        combine=calibration.error_of_sums,
+        higher_is_better=False,
+        needs="preference",
+        best=0.0,
+        applies=preference.is_pair,
+    ),
+    "brier_score": Score(
+        statistics=calibration.brier_score,
+        combine=mean,
+        higher_is_better=False,
+        needs="preference",
+        best=0.0,
+        applies=preference.is_pair,
+    ),
+    "thumb_auroc": Score(statistics=ratings.thumb_auroc, combine=ratings.area_of_sums, applies=ratings.is_thumb),
+    "rating_correlation": Score(
+        statistics=ratings.rating_correlation, combine=ratings.correlation_of_sums, applies=ratings.is_rated
+    ),
+    "restored_tokens": Score(statistics=masked.restored_tokens, combine=mean, applies=masked.is_text),
+    "bits_per_masked_token": Score(
+        statistics=masked.bits_per_masked_token,
+        combine=mean,
+        higher_is_better=False,
+        needs="likelihood",
+        best=0.0,
+        applies=masked.is_text,
     ),
     "perplexity": Score(
         statistics=likelihood.perplexity,

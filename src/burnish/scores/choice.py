@@ -13,6 +13,7 @@ from burnish.scores.labels import has_labels
 from burnish.scores.numbers import is_number
 from burnish.scores.parts import has_texts, is_generated
 from burnish.scores.preference import is_pair
+from burnish.scores.ratings import is_rated, is_thumb
 from burnish.scores.spans import has_spans
 from burnish.scores.structured import has_json, has_tool_calls
 from burnish.types import Task
@@ -28,6 +29,22 @@ SUITABLE: dict[str, tuple[str, ...]] = {
     "long": ("rouge_l", "chrf"),
     "text": ("bits_per_byte", "perplexity"),
 }
+OF_HEADS: dict[str, dict[str, tuple[str, ...]]] = {
+    "masked": {"text": ("restored_tokens", "bits_per_masked_token")},
+    "reward": {
+        "pairs": ("preference_accuracy", "calibration_error", "brier_score"),
+        "thumbs": ("thumb_auroc",),
+        "ratings": ("rating_correlation",),
+    },
+}
+"""All that can be measured of a head which says something that no model writes, by its problem and by kind of task."""
+
+BY_NAME = ("brier_score",)
+"""Of these, what is not chosen unless it is named."""
+
+WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
+"""What tells nothing of a head: it always says something that is a label, and always ends."""
+
 SHORT_WORDS, SHORT_CHARACTERS = 10, 100
 """Up to this median length of the references, an answer is right or wrong; beyond it, it is more or less alike."""
 
@@ -50,6 +67,23 @@ def applicable(tasks: Sequence[Task]) -> list[str]:
         if count >= SMALLEST_SHARE * len(tasks):
             names += SUITABLE.get(kind, ())
     return names + ["stop_rate"] * any(map(is_generated, tasks))
+
+
+def fitting(tasks: Sequence[Task], problem: str | None) -> list[str]:
+    """Return the names of the scores that suit the tasks of a head with this problem, the headline first; None: no head."""
+    if problem is None:
+        return applicable(tasks)
+    if problem not in OF_HEADS:
+        return [name for name in applicable(tasks) if name not in WITHOUT_HEADS]
+    rated = "thumbs" if all(is_thumb(task) for task in tasks if is_rated(task)) else "ratings"
+    kinds = Counter(rated if is_rated(task) else _kind(task) for task in tasks)
+    names = [name for kind, _ in kinds.most_common() for name in OF_HEADS[problem].get(kind, ())]
+    return [name for name in names if name not in BY_NAME]
+
+
+def measures(name: str, problem: str | None) -> bool:
+    """Return whether a score can measure a head with this problem: restored tokens are compared by their own scores, and these by nothing else."""
+    return ":" in name or (name in OF_HEADS["masked"]["text"]) == (problem == "masked")
 
 
 def _kind(task: Task) -> str:
