@@ -353,6 +353,15 @@ def test_a_run_averages_its_result_as_a_folder_is_averaged(name: str, tuned: dic
     assert not torch.allclose(found, same, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_share_of_one_leaves_the_result_of_any_technique_alone(name: str, tmp_path: Path) -> None:
+    model = load_stub(tmp_path)
+    adapt(model, TECHNIQUES[name], {"norms": True} if name == "selective" else {})
+    before = [parameter.detach().clone() for parameter in model.network.parameters()]
+    average_with_base(model, 1.0)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.network.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -70,9 +70,9 @@ def average_with_base(model: Model, share: float, *, terms: Sequence[str] = ()) 
     """
     import torch
 
-    assert model.technique is not None and model.technique.averages is not None, "prepare refuses other techniques"
     if share == 1.0:
         return
+    assert model.technique is not None and model.technique.averages is not None, "prepare refuses other techniques"
     moving = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}
     with torch.no_grad():
         if model.technique.averages == "factor":

@@ -42,7 +42,7 @@ def fill(merged: Merged, *, path: Path | None) -> None:
     """Fill in values that follow from others, in place: output folder, names of functions, 3 epochs, no share or best without rows.
 
     A part with rows of its own takes no share of the others; without dev rows there is no best checkpoint to choose. All of a fresh
-    model is to be learned, and a linear baseline says nothing of it.
+    model is to be learned, and a classical baseline says nothing of it.
     """
 
     if config_tasks.names(merged):

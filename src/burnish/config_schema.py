@@ -274,7 +274,7 @@ class EvaluateConfig(Table):
     batch: Count = 64
     """answers generated at once"""
     baseline: bool = True
-    """put a linear classical baseline beside the model in the final table"""
+    """put a classical baseline beside the model in the final table"""
     forgetting: bool = True
     """put general questions to the base and to the tuned model too, and report what was forgotten"""
 
