@@ -64,6 +64,9 @@ JOBS: dict[str, Job] = {
 }
 
 NOTES: dict[str, str] = {
+    "sentiment_prompt": (
+        "Where no peak memory is told, the run was finished by a second process, which did not train; training took place in the first.\n"
+    ),
     "instruct_simpo": (
         "SimPO at the rate of the others made the answers worthless (ROUGE-L 0.04, none ends by itself) while it came to prefer the better ones; "
         "at a third of the rate (`instruct_simpo2`) the answers stayed, and nothing was learned. A reference, as DPO has one, prevents that.\n"
