@@ -16,6 +16,7 @@ from burnish.data.formats import examples
 from burnish.data.sources import read
 from burnish.data.split import split
 from burnish.errors import ConfigError, DataError, RunError, UsageError
+from burnish.retrieval_pieces import count_tokens, pieces
 from burnish.synthesize import CHUNK, Asked, Reply, synthesize
 from burnish.synthesize_checks import (
     COPY,
@@ -33,7 +34,7 @@ from burnish.synthesize_checks import (
 from burnish.synthesize_command import run, told
 from burnish.synthesize_kinds import KINDS, read_paraphrase, read_questions
 from burnish.synthesize_local import local_writer
-from burnish.synthesize_passages import count_tokens, pieces, read_passages
+from burnish.synthesize_passages import read_passages
 from burnish.synthesize_server import Server, model_of, open_server, server_writer
 from stub import cpu, make_stub
 

@@ -7,8 +7,6 @@ signs, whichever model writes afterwards, so that the same documents always give
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +14,13 @@ from burnish.data.fields import normalised
 from burnish.data.formats import examples
 from burnish.data.sources import read
 from burnish.errors import ConfigError, DataError, combined
+from burnish.retrieval_pieces import count_tokens, pieces
 from burnish.types import Origin, Text
 
 SIZE = 200
 SHORTEST = 12
 """Tokens below which a piece tells too little to write anything from: a lone heading, a page number."""
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n[^\S\n]*\n\s*")
-_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Fig|vs|approx|e\.g|i\.e|etc)|\b[A-Z])\.$")
 _LINED = frozenset({".txt", ".text", ".md", ".markdown"})
 """Endings of files whose text is read as it stands, so that a line can be counted on from the first one."""
 
@@ -79,52 +75,6 @@ def read_passages(source: str, *, size: int = SIZE, base: Path | None = None) ->
     if not passages:
         raise DataError(f"{source}: no passage of {SHORTEST} words or more was found; give documents with running text")
     return Passages(tuple(passages.values()), short, repeated, tuple(found.warnings))
-
-
-def count_tokens(text: str) -> int:
-    """Return the number of words and signs of a text."""
-    return sum(1 for _ in _TOKEN.finditer(text))
-
-
-def pieces(text: str, size: int) -> list[tuple[int, int]]:
-    """Return (start, end) of consecutive pieces of at most `size` tokens, white space around them left out.
-
-    A piece ends where a sentence or paragraph does. A sentence that is longer by itself is a piece of its own, cut between words from
-    twice the size on. A rest of less than a quarter of the size goes to the piece before it.
-    """
-    made: list[tuple[int, int, int]] = []
-    for start, end in _sentences(text, size):
-        tokens = count_tokens(text[start:end])
-        if not tokens:
-            continue
-        if made and made[-1][2] + tokens <= size:
-            made[-1] = (made[-1][0], end, made[-1][2] + tokens)
-        else:
-            made.append((start, end, tokens))
-    if len(made) > 1 and made[-1][2] < size / 4:
-        last = made.pop()
-        made[-1] = (made[-1][0], last[1], made[-1][2] + last[2])
-    return [_stripped(text, start, end) for start, end, _ in made]
-
-
-def _sentences(text: str, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each sentence, and of the parts of those that are as long as two pieces."""
-    start = 0
-    ends = [found.end() for found in _SENTENCE_END.finditer(text) if not _ABBREVIATION.search(text[: found.start()][-12:])]
-    for end in [*ends, len(text)]:
-        tokens = list(_TOKEN.finditer(text, start, end))
-        if len(tokens) > 2 * size:
-            for first in range(size, len(tokens), size):
-                cut = tokens[first].start()
-                yield start, cut
-                start = cut
-        yield start, end
-        start = end
-
-
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    piece = text[start:end]
-    return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
 
 
 def _place(text: Text, start: int) -> Origin:
