@@ -44,6 +44,7 @@ FREE_ON_RESUME: Mapping[str, str | None] = {
     "save.*": None,
     "log.*": None,
     "task.*.single": None,
+    "decide.*": None,
     "train.steps": "constant",
 }
 """What may change between a run and its resumption, and the schedule under which alone it may."""
@@ -337,12 +338,20 @@ def _origin(resolved: Resolved, key: Key) -> str:
 
 
 def _with_paths(resolved: Resolved, change: Callable[[str], str]) -> RunConfig:
-    named = {"model", "data", "task", "teacher", "rollout"}
+    named = {"model", "data", "task", "teacher", "rollout", "decide"}
     tree = config_layers.map_paths(resolved.config.model_dump(mode="json", include=named), change)
     data = resolved.config.data.model_validate_json(json.dumps(tree["data"]))
     tasks = {name: task.model_validate_json(json.dumps(tree["task"][name])) for name, task in resolved.config.task.items()}
     rollout = resolved.config.rollout.model_validate_json(json.dumps(tree["rollout"]))
-    changed = {"model": ModelConfig(**tree["model"]), "data": data, "task": tasks, "teacher": tree["teacher"], "rollout": rollout}
+    decide = resolved.config.decide.model_copy(update={"documents": tree["decide"]["documents"]})
+    changed = {
+        "decide": decide,
+        "model": ModelConfig(**tree["model"]),
+        "data": data,
+        "task": tasks,
+        "teacher": tree["teacher"],
+        "rollout": rollout,
+    }
     return resolved.config.model_copy(update=changed)
 
 

@@ -231,7 +231,7 @@ def map_paths(tree: Tree, change: Callable[[str], str]) -> Tree:
         if not isinstance(data, dict):
             continue
         sources = data.get("source")
-        holders += [(data, "dev"), (data, "test")]
+        holders += [(data, "dev"), (data, "test"), (part.get("decide"), "documents")]
         holders += [(item, "source") for item in (sources if isinstance(sources, list) else [])]
     for holder, name in holders:
         if isinstance(holder, dict) and isinstance(holder.get(name), str) and _is_relative(holder[name]):

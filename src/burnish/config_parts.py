@@ -15,6 +15,11 @@ CountOrZero = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+def listed(value: object) -> object:
+    """Return a list as the tuple that a strict schema wants inside a table that was a short form; anything else unchanged."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class Table(BaseModel):
     """What all tables of a run file have: no unknown keys, no silent coercion, no infinities, no change after loading."""
 

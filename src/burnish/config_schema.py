@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from burnish.config_named import as_named
-from burnish.config_parts import Count, CountOrZero, Share, Table, Text
+from burnish.config_decide import DecideConfig
+from burnish.config_parts import Count, CountOrZero, Share, Table, Text, listed
 from burnish.config_rollout import RolloutConfig
 
 DEFAULT_EPOCHS = 3
@@ -72,11 +73,6 @@ def _names(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _listed(value: object) -> object:
-    """Return a list as the tuple that a strict schema wants inside a table that was a short form; anything else unchanged."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 class Choice(Table):
     """A function chosen by name from a registry, or as `module:function`; the other keys are its keyword parameters."""
 
@@ -119,7 +115,7 @@ class ModelConfig(Table):
     """tokens of a tokenizer learned from the training texts; set this or model.tokenizer (neither: 8192)"""
     tokenizer: Text | None = None
     """take the tokenizer of this folder, run directory or hub id instead of learning one"""
-    add_terms: Annotated[tuple[Text, ...], BeforeValidator(_listed, json_schema_input_type=list[Text])] = ()
+    add_terms: Annotated[tuple[Text, ...], BeforeValidator(listed, json_schema_input_type=list[Text])] = ()
     """terms of your domain that become tokens of their own, trained by full tuning and the LoRA family and saved with the model"""
 
     @property
@@ -329,6 +325,8 @@ class RunConfig(Table):
     """measuring during and after tuning"""
     log: LogConfig = LogConfig()
     """what is written down while tuning"""
+    decide: DecideConfig = DecideConfig()
+    """what `burnish decide` compares"""
 
     def of_task(self, name: str) -> RunConfig:
         """Return the run as if it had this task alone; the run itself where it has no tasks by name."""
@@ -353,6 +351,7 @@ TABLES: dict[str, type[Table]] = {
     "save": SaveConfig,
     "evaluate": EvaluateConfig,
     "log": LogConfig,
+    "decide": DecideConfig,
 }
 
 

@@ -21,7 +21,7 @@ from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
 from burnish.tune_saving import judges, model_digest
 
-FREE = {"output": None, "save.*": None, "log.*": None, "task.*.single": None}
+FREE = {"output": None, "save.*": None, "log.*": None, "task.*.single": None, "decide.*": None}
 """What may differ between a finished run and its run file without making the result another one."""
 
 

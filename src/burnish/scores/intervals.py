@@ -79,6 +79,18 @@ def intervals(
     return report | ({"note": "; ".join(notes)} if notes else {})
 
 
+def paired_draws(
+    score: Score, statistics_by_arm: Mapping[str, np.ndarray], groups: Sequence[str], *, resamples: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Return the value of each arm [arms], the same on resampled groups [arms, resamples], and the rows and groups behind them.
+
+    The draws are those that `intervals` makes its intervals of.
+    """
+    stacked = np.stack([np.asarray(values, dtype=np.float64) for values in statistics_by_arm.values()])
+    sums_AGK, rows = _group_sums(stacked, groups)
+    return score.combine(sums_AGK.sum(axis=1)), _resampled(score, sums_AGK, resamples, seed), rows, sums_AGK.shape[1]
+
+
 def _check(statistics_by_arm: Mapping[str, np.ndarray], resamples: int, level: float) -> None:
     """Raise ConfigError for arguments that come from a user and cannot be used."""
     reserved = [arm for arm in statistics_by_arm if arm in _RESERVED]

@@ -1,0 +1,226 @@
+"""Carry out the arms of a decision: each one chosen on dev rows, then asked the held-out rows, its result kept for the next time.
+
+Enters: a bench and the arms. Leaves: a `Result` for each, or the reason why it failed, which stops none of the others. What is finished is kept in
+the decision's folder under the sha256 of all that it depends on, and taken from there when the decision is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from burnish import runs
+from burnish.baseline import linear_baseline
+from burnish.decide.arms import Arm
+from burnish.decide.bench import Bench, Said, Setting, ask, value
+from burnish.decide.protocol import Item
+from burnish.decide.search import RATES, Ledger, choose
+from burnish.decide.weights import Learned, learn, open_merged
+from burnish.errors import BurnishError, Stopped
+from burnish.models import Model, fingerprint
+from burnish.tune import Watch
+from burnish.types import Answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A finished arm: what it chose, what it answered to the held-out rows, and what it took.
+
+    `seconds` are those of building it: training, and looking for settings stands in the ledger. `folder` is the run of a tuned arm.
+    """
+
+    arm: Arm
+    setting: Setting
+    said: Said
+    ledger: Ledger
+    seconds: float = 0.0
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effort:
+    """How much each arm may try: the same number of trials for all. Training with passages is dear, so a quick decision tries it once."""
+
+    trials: int
+    quick: bool
+    watch: Watch
+
+
+def carry_out(bench: Bench, name: str, arm: Arm, effort: Effort, done: dict[str, Result]) -> Result:
+    """Return the result of an arm, kept from before where nothing that it depends on has changed. Raises what carrying it out raises."""
+    key, file = _key(bench, name, arm, effort), bench.folder / "arms" / f"{name}.json"
+    if (kept := _kept(file, key, bench, arm)) is not None:
+        effort.watch.say(f"{name}: kept from before")
+        return kept
+    if arm.weights == "none":
+        result = _without_model(bench, name, arm)
+    elif arm.weights == "base":
+        setting, ledger = choose(bench, arm, trials=effort.trials)
+        result = Result(arm, setting, ask(bench, arm, setting, bench.rows.test, bench.model), ledger)
+    elif name == "tuned_with_retrieval":
+        result = _glued(bench, arm, effort, done)
+    else:
+        result = _learned(bench, name, arm, effort)
+    _keep(file, key, result)
+    return result
+
+
+def _without_model(bench: Bench, name: str, arm: Arm) -> Result:
+    """Return what the commonest answer, or a classical model, gets."""
+    started = time.perf_counter()
+    train, test = [item.task for item in bench.rows.train], [item.task for item in bench.rows.test]
+    if name == "majority":
+        common = Counter(item.answer for item in bench.rows.train).most_common(1)[0][0]
+        answers = [Answer(text=common, stopped=True) for _ in test]
+    else:
+        baseline = linear_baseline(train, test, seed=bench.plan.resolved.config.seed)
+        if baseline is None:
+            raise BurnishError("no classical model fits these rows")
+        answers = list(baseline.answers)
+    seconds = time.perf_counter() - started
+    said = Said(test, answers, [0] * len(test), seconds, [()] * len(test))
+    return Result(arm, Setting(), said, Ledger(labels=len(train)), seconds)
+
+
+def _learned(bench: Bench, name: str, arm: Arm, effort: Effort) -> Result:
+    """Return a tuned arm: a run for each learning rate that may be tried, the best on dev rows asked the held-out ones."""
+    passages = min(2, max(bench.settings.passages)) if arm.looks else 0
+    once = arm.weights == "random" or (effort.quick and arm.weights == "tuned on context")
+    settings = [Setting(passages=passages, rate=rate) for rate in RATES[: 1 if once else effort.trials]]
+    runs_of: dict[Setting, Learned] = {}
+
+    def run(setting: Setting) -> Learned:
+        if setting not in runs_of:
+            number = settings.index(setting)
+            told = f"{name}{f'-{number + 1}' if number else ''}"
+            effort.watch.say(f"{name}: tuning with the learning rate × {setting.rate:g}")
+            forgetting = bench.plan.resolved.config.evaluate.forgetting and arm.offered
+            runs_of[setting] = learn(
+                bench, arm, setting, told, bench.rows.train, watch=effort.watch, forgetting=forgetting and number == 0
+            )
+        return runs_of[setting]
+
+    def measure(setting: Setting) -> float:
+        model = open_merged(run(setting).folder, bench.model)
+        return value(bench, ask(bench, arm, setting, bench.rows.dev, model))
+
+    setting, ledger = choose(bench, arm, trials=effort.trials, measure=measure, settings=settings)
+    chosen = run(setting)
+    ledger.labels = len(bench.rows.train)
+    ledger.seconds += sum(one.seconds for key, one in runs_of.items() if key != setting) if len(settings) == 1 else 0.0
+    said = ask(bench, arm, setting, bench.rows.test, open_merged(chosen.folder, bench.model))
+    return Result(arm, setting, said, ledger, chosen.seconds, chosen.folder)
+
+
+def _glued(bench: Bench, arm: Arm, effort: Effort, done: dict[str, Result]) -> Result:
+    """Return the tuned arm with passages put before its questions, which it never saw in training."""
+    if "tuned" not in done or done["tuned"].folder is None:
+        raise BurnishError("it takes the weights of the arm 'tuned', which was not carried out")
+    tuned = done["tuned"]
+    assert tuned.folder is not None
+    model = open_merged(tuned.folder, bench.model)
+    setting, ledger = choose(
+        bench, arm, trials=effort.trials, measure=lambda one: value(bench, ask(bench, arm, one, bench.rows.dev, model))
+    )
+    ledger.labels = len(bench.rows.train)
+    ledger.seconds += tuned.ledger.seconds
+    return Result(arm, setting, ask(bench, arm, setting, bench.rows.test, model), ledger, tuned.seconds, tuned.folder)
+
+
+def attempt(
+    bench: Bench, arms: dict[str, Arm], effort: Effort
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """Return the results of all arms, and of those that failed the reason; a stop that the user asked for stops all."""
+    done: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for name, arm in arms.items():
+        effort.watch.say(f"{name}: {arm.about}")
+        try:
+            done[name] = carry_out(bench, name, arm, effort, done)
+        except Stopped:
+            raise
+        except Exception as error:  # whatever ends one arm, memory too, takes nothing from the others
+            failed[name] = str(error) if isinstance(error, BurnishError) else f"{type(error).__name__}: {error}"
+            effort.watch.say(f"{name} failed: {failed[name]}")
+    return done, failed
+
+
+def model_of(bench: Bench, result: Result) -> Model | None:
+    """Return the model that answers for an arm: the base, its own, or none."""
+    if result.arm.weights == "none":
+        return None
+    return bench.model if result.folder is None else open_merged(result.folder, bench.model)
+
+
+# --------------------------------------------------------------------------------------------------------------------- kept results
+
+
+def _key(bench: Bench, name: str, arm: Arm, effort: Effort) -> str:
+    """Return a sha256 of everything that an arm's result follows from."""
+    config = bench.plan.resolved.config
+    settings = config.decide.model_dump(mode="json", include={"examples", "passages", "passage_size", "instructions", "embedder"})
+    told = {
+        "arm": [name, asdict(arm)],
+        "rows": [_ids(side) for side in (bench.rows.train, bench.rows.dev, bench.rows.test)],
+        "documents": None if bench.index is None else dict(bench.index.digests),
+        "model": fingerprint(bench.model.found) or bench.model.found.name,
+        "settings": settings,
+        "effort": [effort.trials, effort.quick],
+        "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train", "data"}),
+        "answer": bench.answer_tokens,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _ids(items: Sequence[Item]) -> list[str]:
+    return [f"{item.id} {item.stratum}" for item in items]
+
+
+def _keep(file: Path, key: str, result: Result) -> None:
+    said = result.said
+    rows = [
+        {"text": one.text, "stopped": one.stopped, "tokens": one.tokens, "nll": one.nll, "nll_tokens": one.nll_tokens, "nll_bytes": one.nll_bytes}
+        for one in said.answers
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_json(
+        file,
+        {
+            "key": key,
+            "setting": asdict(result.setting),
+            "ledger": asdict(result.ledger),
+            "seconds": result.seconds,
+            "folder": None if result.folder is None else str(result.folder),
+            "asked": {"seconds": said.seconds, "prompt_tokens": said.prompt_tokens, "shown": said.shown},
+            "answers": rows,
+        },
+    )
+
+
+def _kept(file: Path, key: str, bench: Bench, arm: Arm) -> Result | None:
+    """Return a result from before, None where there is none, it is damaged, or it was of something else."""
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if told["key"] != key:
+            return None
+        folder = Path(told["folder"]) if told["folder"] is not None else None
+        if folder is not None and not runs.is_finished(folder):
+            return None
+        answers = [Answer(**row) for row in told["answers"]]
+        asked = told["asked"]
+        tasks = [item.task for item in bench.rows.test]
+        said = Said(tasks, answers, asked["prompt_tokens"], asked["seconds"], [tuple(one) for one in asked["shown"]])
+        return Result(arm, Setting(**told["setting"]), said, Ledger(**told["ledger"]), told["seconds"], folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def with_rows(bench: Bench, train: Sequence[Item]) -> Bench:
+    """Return the bench with fewer rows to learn from."""
+    return replace(bench, rows=replace(bench.rows, train=list(train)))

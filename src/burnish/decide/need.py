@@ -1,0 +1,114 @@
+"""How many rows are needed: the best prompt and the tuned weights at an eighth, a quarter, half and all of the rows.
+
+Enters: a bench and the results of all rows. Leaves: plain values: quality by number of rows with intervals, the number from which tuning is ahead, what
+the last doubling brought, and which labels have too few rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from burnish.decide.arms import ARMS
+from burnish.decide.bench import Bench, ask, statistics, with_pool
+from burnish.decide.carry_out import Effort, Result, with_rows
+from burnish.decide.statistics import difference
+from burnish.decide.weights import learn, open_merged
+from burnish.scores import groups_of, intervals
+from burnish.types import Answer
+
+SHARES = (8, 4, 2)
+FEW_ROWS = 10
+"""Rows of a label below which its errors may come from there being too few."""
+
+
+def data_need(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[str, Any] | None:
+    """Return quality by number of rows of the prompted arm with nearest examples and of the tuned one; None where neither was carried out."""
+    names = [name for name in ("few_shot_nearest", "tuned") if name in done]
+    if not names:
+        return None
+    everything = bench.rows.train
+    draw = np.random.Generator(np.random.Philox(key=bench.plan.resolved.config.seed + 3)).permutation(len(everything))
+    answers: dict[int, dict[str, Sequence[Answer]]] = {}
+    for share in SHARES:
+        kept = [everything[place] for place in sorted(draw[: max(1, len(everything) // share)].tolist())]
+        answers[len(kept)] = {name: _answers(bench, name, done[name], kept, share, effort) for name in names}
+    answers[len(everything)] = {name: done[name].said.answers for name in names}
+    groups = groups_of([item.task for item in bench.rows.test])
+    score = bench.scores[bench.headline]
+    table = []
+    for rows, given in sorted(answers.items()):
+        found = statistics(bench, given, bench.rows.test, bench.headline)
+        row = intervals(score, found, groups, seed=0, difference_from=names[0])
+        table.append({"rows": rows, **{name: row[name] for name in names}, "n": row["n"]})
+    written: dict[str, Any] = {"score": bench.headline, "sizes": table, "labels": lacking(bench, done)}
+    if len(names) == 2:
+        written["overtakes"] = overtakes(table, higher=score.higher_is_better)
+    return written | {"doubling": {name: _doubling(bench, name, answers, groups) for name in names}}
+
+
+def _answers(bench: Bench, name: str, result: Result, kept: Sequence[Any], share: int, effort: Effort) -> Sequence[Answer]:
+    """Return an arm's answers when it has only these rows, with the setting that it chose on all of them."""
+    arm, less = ARMS[name], with_pool(with_rows(bench, kept), kept)
+    if arm.weights == "base":
+        return ask(less, arm, result.setting, bench.rows.test, bench.model).answers
+    effort.watch.say(f"Data need: tuning on 1/{share} of the rows")
+    learned = learn(less, arm, result.setting, f"{name}-1of{share}", kept, watch=effort.watch)
+    return ask(less, arm, result.setting, bench.rows.test, open_merged(learned.folder, bench.model)).answers
+
+
+def overtakes(table: Sequence[Mapping[str, Any]], *, higher: bool) -> int | None:
+    """Return the number of rows from which tuning is ahead at every larger size that was measured, between sizes by the line through them.
+
+    None where it is not ahead with all rows. Quality is taken as straight in the logarithm of the number of rows.
+    """
+    sign = 1.0 if higher else -1.0
+    ahead = [sign * (row["tuned"]["mean"] - row["few_shot_nearest"]["mean"]) for row in table]
+    if ahead[-1] <= 0:
+        return None
+    place = len(ahead) - 1
+    while place > 0 and ahead[place - 1] > 0:
+        place -= 1
+    if place == 0:
+        return int(table[0]["rows"])
+    low, high = np.log(table[place - 1]["rows"]), np.log(table[place]["rows"])
+    share = -ahead[place - 1] / (ahead[place] - ahead[place - 1])
+    return int(np.ceil(np.exp(low + share * (high - low))))
+
+
+def _doubling(
+    bench: Bench, name: str, answers: Mapping[int, Mapping[str, Sequence[Answer]]], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Return what the last doubling of the rows brought, with an interval: the next one seldom brings more."""
+    before, after = sorted(answers)[-2:]
+    pair = {"before": answers[before][name], "after": answers[after][name]}
+    found = statistics(bench, pair, bench.rows.test, bench.headline)
+    return {"from": before, "to": after, **difference(found, groups, bench.scores[bench.headline], "after", "before")}
+
+
+def lacking(bench: Bench, done: Mapping[str, Result]) -> list[dict[str, Any]]:
+    """Return the labels with few rows that the tuned arm (or the best prompt) answers worse than the others, the worst first."""
+    if not any(item.task.expected.labels for item in bench.rows.test):
+        return []
+    name = "tuned" if "tuned" in done else "few_shot_nearest"
+    if name not in done:
+        return []
+    learned: dict[str, int] = defaultdict(int)
+    for item in bench.rows.train:
+        learned[item.answer] += 1
+    right: dict[str, list[bool]] = defaultdict(list)
+    values = bench.scores[bench.headline].combine(
+        statistics(bench, {name: done[name].said.answers}, bench.rows.test, bench.headline)[name]
+    )
+    for item, one in zip(bench.rows.test, np.nan_to_num(values), strict=True):
+        right[item.answer].append(bool(one >= 0.5))
+    overall = float(np.mean([one for some in right.values() for one in some]))
+    found = [
+        {"label": label, "rows": learned[label], "right": sum(some), "n": len(some)}
+        for label, some in right.items()
+        if learned[label] < FEW_ROWS and sum(some) / len(some) < overall
+    ]
+    return sorted(found, key=lambda row: (row["rows"], row["label"]))

@@ -1,0 +1,184 @@
+"""The arms with weights of their own: rows written by the same prompt builder, tuned by the run's own technique, kept for the next time.
+
+Enters: a bench, an arm and a setting. Leaves: a run directory below the decision's, made by `tune` as any other, and the model in it, merged where
+its technique merges: an adapter beside the weights would make every answer slower than it need be.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from burnish import atomic, config, runs
+from burnish.config import Resolved
+from burnish.config_decide import DecideConfig
+from burnish.config_schema import Choice, DataConfig
+from burnish.decide.arms import Arm
+from burnish.decide.bench import Bench, Setting, gold, looked_up
+from burnish.decide.prompts import Help, fit, put
+from burnish.decide.protocol import Item
+from burnish.errors import BurnishError
+from burnish.models import Model, load_model
+from burnish.runs import Run
+from burnish.techniques import TECHNIQUES
+from burnish.tune import Watch, tune
+from burnish.types import plain
+
+SHARE_WITH_EVIDENCE = 0.8
+"""Of the training prompts with passages, the share that holds the right one: Zhang et al. 2024, "RAFT", arXiv 2403.10131."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A tuned arm's run directory, and the seconds that its training took."""
+
+    folder: Path
+    seconds: float
+
+
+def training_help(bench: Bench, arm: Arm, setting: Setting, item: Item, place: int) -> Help:
+    """Return what stands beside a question in training: nothing, or passages as retrieval gives them, the right one among them in most rows.
+
+    Which rows lack it, and where it stands among the others, follows from the seed and the row's place.
+    """
+    if arm.weights != "tuned on context" or bench.index is None:
+        return Help(setting.instruction)
+    draw = np.random.Generator(np.random.Philox(key=bench.plan.resolved.config.seed, counter=place))
+    holding = gold(bench, item)
+    others = [one for one in looked_up(bench, item.question, "bm25") if one not in holding]
+    count = max(setting.passages, 1)
+    shown = others[:count]
+    if holding and draw.random() < SHARE_WITH_EVIDENCE:
+        shown = others[: count - 1]
+        shown.insert(int(draw.integers(0, len(shown) + 1)), holding[0])
+    passages = tuple(bench.index.passages[one].text for one in shown)
+    return fit(item, Help(setting.instruction, (), passages), tokens=bench.tokens, room=bench.room)
+
+
+def write_rows(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], file: Path) -> Path:
+    """Write rows as they are learned from, one dialog a line: the prompt of `prompts.put`, and the answer."""
+    lines = []
+    for place, item in enumerate(items):
+        task = put(item, training_help(bench, arm, setting, item, place))
+        turns = [{"role": turn.role, "content": plain(turn.content)} for turn in task.messages]
+        row = {"messages": [*turns, {"role": "assistant", "content": item.answer}], "group": item.task.group or item.id}
+        lines.append(json.dumps(row, ensure_ascii=False))
+    atomic.make_directory(file.parent)
+    runs.write_text(file, "".join(f"{line}\n" for line in lines))
+    return file
+
+
+def learn(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch, forgetting: bool = False) -> Learned:
+    """Tune the arm on rows in a run directory of its own, or take the one that is there, and go on with one that was interrupted.
+
+    Raises what `tune` raises.
+    """
+    resolved = _run(bench, arm, setting, name, items, forgetting=forgetting)
+    folder = Path(resolved.config.output)
+    if folder.exists() and not runs.is_finished(folder) and (Run(folder).status_json.exists() or not any(folder.iterdir())):
+        try:
+            tune(resolved, resume=True, watch=watch)
+        except BurnishError as error:
+            if error.exit_code != 2:
+                raise
+            shutil.rmtree(folder)  # it was begun with other rows: nothing of it can be gone on with
+    if not runs.is_finished(folder):
+        tune(resolved, watch=watch)
+    return Learned(folder, float(json.loads(Run(folder).report_json.read_text(encoding="utf-8"))["run"]["seconds"]))
+
+
+def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, forgetting: bool) -> Resolved:
+    """Return the run of a tuned arm: the user's own, with the rows and the output of the arm, and nothing measured that is measured here."""
+    before = bench.plan.resolved
+    rows, own = bench.folder / "rows", before.config
+    train = write_rows(bench, arm, setting, items, rows / f"{name}.jsonl")
+    dev = write_rows(bench, arm, setting, bench.rows.dev, rows / f"{name}-dev.jsonl")
+    data = DataConfig.model_validate_json(
+        json.dumps(
+            {
+                "source": [{"source": str(train.resolve())}],
+                "dev": str(dev.resolve()),
+                "dev_share": 0.0,
+                "test_share": 0.0,
+                "format": "messages",
+                "max_length": own.data.max_length,
+                "long_rows": "cut" if arm.weights == "tuned on context" else own.data.long_rows,
+                "near_duplicates": False,
+            }
+        )
+    )
+    rate = own.train.learning_rate
+    train_settings = own.train.model_copy(
+        update={"learning_rate": None if rate is None else rate * setting.rate, "steps": None, "epochs": own.train.epochs or 3}
+    )
+    changes = {
+        "data": data,
+        "task": {},
+        "output": str(bench.folder / "runs" / name),
+        "train": train_settings,
+        "save": own.save.model_copy(update={"every": 0}),
+        "evaluate": own.evaluate.model_copy(update={"baseline": False, "forgetting": forgetting, "every": 0}),
+        "log": own.log.model_copy(update={"tensorboard": False}),
+        "decide": DecideConfig(),
+        "score": tuple(bench.part.config.score),
+    }
+    resolved = replace(before, config=own.model_copy(update=changes), file=None, notes=())
+    if arm.weights == "random":
+        random = random_model(bench)
+        resolved = config.with_value(resolved, "model", str(random.resolve()), origin="decide")
+        full = {"technique": Choice(name="full"), "train": train_settings.model_copy(update={"learning_rate": None})}
+        return replace(resolved, config=resolved.config.model_copy(update=full if own.technique.name != "full" else {}))
+    return config.with_value(resolved, "model", _absolute(bench.model.found.name), origin="decide")
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def random_model(bench: Bench) -> Path:
+    """Return a folder with the base's architecture and tokenizer and random weights, made once."""
+    folder = bench.folder / "random"
+    if not folder.exists() or atomic.verify(folder):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(bench.plan.resolved.config.seed)
+        fresh = AutoModelForCausalLM.from_config(bench.model.plain().config)
+        fresh.to(bench.model.target.torch_dtype())
+
+        def fill(place: Path) -> None:
+            fresh.save_pretrained(str(place))
+            bench.model.tokenizer.save_pretrained(str(place))
+
+        atomic.write_directory(folder, fill, manifest={"weights": "random"})
+    return folder
+
+
+def open_merged(folder: Path, like: Model) -> Model:
+    """Return a tuned model ready to answer, its adapter folded into the weights where that can be done."""
+    model = load_model(str(folder), like.target)
+    facts = model.found.adapter
+    merges = TECHNIQUES.get(technique_of(folder))
+    if facts is not None and merges is not None and merges.merges and hasattr(model.network, "merge_and_unload"):
+        model.network = model.network.merge_and_unload()
+        model.network.requires_grad_(False)
+        model.network.eval()
+    return model
+
+
+def technique_of(folder: Path) -> str:
+    """Return the technique that a run was tuned with."""
+    report = json.loads(Run(folder).report_json.read_text(encoding="utf-8"))
+    return str(report["run"]["technique"])
+
+
+def forgotten(folder: Path) -> dict[str, object] | None:
+    """Return what a run's report says of the general probe, None where it was not measured."""
+    report = json.loads(Run(folder).report_json.read_text(encoding="utf-8"))
+    found = report.get("forgetting")
+    return found if isinstance(found, dict) else None
