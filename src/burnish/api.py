@@ -25,6 +25,7 @@ from burnish.assets import sample as sample_file
 from burnish.config import Resolved
 from burnish.config_schema import RunConfig, as_choice, as_data, as_model
 from burnish.data.render_heads import HeadRenderer
+from burnish.decide.decision import decide as settle
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
 from burnish.evaluate import Asking, answer
 from burnish.find_rate import find_learning_rate as search
@@ -190,6 +191,17 @@ def _given(loaded: Loaded, tasks: Sequence[Task], options: Options) -> list[tupl
     return [(one.text, one.stopped, len(one.tokens)) for one in sample(loaded.model, prompts, options)]
 
 
+def decide(
+    run: str | Path | Mapping[str, Any], *overrides: str, quick: bool = False, watch: Watch | None = None, **values: Any
+) -> Path:
+    """Measure prompting, retrieval and tuning on a run's held-out rows, and return its directory with decision.json and decision.html.
+
+    Raises as `tune` does; an arm that fails is reported and takes nothing from the others.
+    """
+    watch = watch or Watch()
+    return settle(replace_runs(resolve(run, *overrides, **values), tune_first=watch), quick=quick, watch=watch)
+
+
 # ------------------------------------------------------------------------------------------------------------------------- the demo
 
 
@@ -212,7 +224,7 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
 
 
 # Importing a module makes it an attribute of its package. Without this, burnish.tune would be the module and not the verb.
-for verb in (tune, evaluate):
+for verb in (tune, evaluate, decide):
     setattr(burnish, verb.__name__, verb)
 
 __all__ = [
@@ -220,6 +232,7 @@ __all__ = [
     "RunConfig",
     "Watch",
     "check",
+    "decide",
     "demo",
     "evaluate",
     "find_learning_rate",

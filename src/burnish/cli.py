@@ -1,7 +1,8 @@
 """The command line: which verbs there are, and what becomes of an error.
 
 The verbs stand in the files of this room, one function each, which calls `api` and shows what comes back: `cli_start` (init, doctor,
-ls, data get), `cli_tune` (check, tune, pretrain, demo), `cli_models` (evaluate, generate, chat, merge), `cli_rate` (rate).
+ls, data get), `cli_tune` (check, tune, pretrain, demo), `cli_models` (evaluate, generate, chat, merge), `cli_rate` (rate),
+`cli_decide` (decide).
 
 Enters: arguments. Leaves: text or JSON on standard output, progress on standard error, and an exit code: 0; 1 a failed run; 2 the
 user's mistake; 3 no space; 130 and 143 after a saved stop. A user never sees a traceback.
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from burnish import __version__, synthesize_command
+from burnish.cli_decide import decide
 from burnish.cli_models import chat, evaluate, generate, merge
 from burnish.cli_rate import rate
 from burnish.cli_start import data_get, doctor, init, ls
@@ -34,7 +36,21 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Public data sets: fetch one, or see what there is.")
 app.add_typer(data_app, name="data")
-for verb in (init, doctor, check, tune, pretrain, evaluate, generate, chat, rate, merge, ls, demo):  # in the order of --help
+for verb in (
+    init,
+    doctor,
+    check,
+    decide,
+    tune,
+    pretrain,
+    evaluate,
+    generate,
+    chat,
+    rate,
+    merge,
+    ls,
+    demo,
+):  # in the order of --help
     app.command()(verb)
 data_app.command("get")(data_get)
 data_app.command("synthesize")(synthesize_command.run)

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from burnish.config_named import as_named
 from burnish.config_decide import DecideConfig
+from burnish.config_named import as_named
 from burnish.config_parts import Count, CountOrZero, Share, Table, Text, listed
 from burnish.config_rollout import RolloutConfig
 

@@ -77,12 +77,12 @@ def page(run: runs.Run, report: Mapping[str, Any]) -> str:
         "examples": _examples(report),
         "notes": [*(report.get("notes") or []), *problems],
     }
-    text = _templates().get_template("report.html.j2").render(view)
+    text = templates().get_template("report.html.j2").render(view)
     # Half a surrogate pair, which a row of data may hold, is not UTF-8.
     return text.encode(errors="backslashreplace").decode()
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
     """Return the package's templates: everything put into them is escaped, and what a report lacks is nothing, at any depth."""
     import jinja2
 

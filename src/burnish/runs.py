@@ -25,7 +25,7 @@ from burnish.errors import RunError, SpaceError, UsageError
 
 State = Literal["running", "stopped", "failed", "finished"]
 
-_IGNORED = frozenset({locks.LOCK, ".DS_Store", ".gitignore", ".gitkeep"})
+_IGNORED = frozenset({locks.LOCK, "decide", "decision.json", "decision.html", ".DS_Store", ".gitignore", ".gitkeep"})
 _SECRETS = re.compile(
     r"(?<![A-Za-z0-9])(?:(hf_|gh[pousr]_)[A-Za-z0-9]{16,}|(sk-|github_pat_)[A-Za-z0-9_-]{16,}|(AKIA|ASIA)[A-Z0-9]{12,})"
 )

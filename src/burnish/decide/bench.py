@@ -18,6 +18,7 @@ from burnish.data.fields import normalised
 from burnish.decide.arms import Arm
 from burnish.decide.prompts import Help, Layout, fit, put
 from burnish.decide.protocol import Item, Rows
+from burnish.devices import apply_device
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.models import Model
 from burnish.prepare import Plan
@@ -239,6 +240,7 @@ def ask(
     without_document: bool = False,
 ) -> Said:
     """Return what an arm answers to rows."""
+    apply_device(bench.model.target)  # tuning an arm may have left torch with other formats
     started = time.perf_counter()
     given = [help_for(bench, arm, setting, item, without_document=without_document) for item in items]
     tasks = [put(item, one) for item, one in zip(items, given, strict=True)]

@@ -133,9 +133,7 @@ def _glued(bench: Bench, arm: Arm, effort: Effort, done: dict[str, Result]) -> R
     return Result(arm, setting, ask(bench, arm, setting, bench.rows.test, model), ledger, tuned.seconds, tuned.folder)
 
 
-def attempt(
-    bench: Bench, arms: dict[str, Arm], effort: Effort
-) -> tuple[dict[str, Result], dict[str, str]]:
+def attempt(bench: Bench, arms: dict[str, Arm], effort: Effort) -> tuple[dict[str, Result], dict[str, str]]:
     """Return the results of all arms, and of those that failed the reason; a stop that the user asked for stops all."""
     done: dict[str, Result] = {}
     failed: dict[str, str] = {}
@@ -185,7 +183,14 @@ def _ids(items: Sequence[Item]) -> list[str]:
 def _keep(file: Path, key: str, result: Result) -> None:
     said = result.said
     rows = [
-        {"text": one.text, "stopped": one.stopped, "tokens": one.tokens, "nll": one.nll, "nll_tokens": one.nll_tokens, "nll_bytes": one.nll_bytes}
+        {
+            "text": one.text,
+            "stopped": one.stopped,
+            "tokens": one.tokens,
+            "nll": one.nll,
+            "nll_tokens": one.nll_tokens,
+            "nll_bytes": one.nll_bytes,
+        }
         for one in said.answers
     ]
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -38,9 +38,7 @@ def costs(
     return found
 
 
-def _update_seconds(
-    name: str, result: Result, index_seconds: float, documents: int, changed: Mapping[str, Any] | None
-) -> float:
+def _update_seconds(name: str, result: Result, index_seconds: float, documents: int, changed: Mapping[str, Any] | None) -> float:
     """Return the seconds of one update: as measured, else the training again, and the index's share of one document."""
     ways = [way for way in (changed or {}).get("ways", []) if way["arm"] == name]
     if ways:

@@ -28,7 +28,7 @@ from burnish.decide.statistics import Comparison, compare, detectable, detectabl
 from burnish.decide.update import knowledge_update
 from burnish.decide.weights import forgotten
 from burnish.decide.words import sentences
-from burnish.devices import apply_device, choose_device
+from burnish.devices import choose_device
 from burnish.errors import RunError, UsageError
 from burnish.models import load_model
 from burnish.prepare import Plan, prepare
@@ -72,9 +72,7 @@ def decide(resolved: Resolved, *, quick: bool = False, watch: Watch | None = Non
 def _quick(resolved: Resolved) -> Resolved:
     """Return the run with little effort for every arm alike."""
     settings = resolved.config.decide
-    less = {
-        name: limit if (value := getattr(settings, name)) is None else min(value, limit) for name, limit in QUICK.items()
-    }
+    less = {name: limit if (value := getattr(settings, name)) is None else min(value, limit) for name, limit in QUICK.items()}
     return replace(resolved, config=resolved.config.model_copy(update={"decide": settings.model_copy(update=less)}))
 
 
@@ -97,8 +95,7 @@ def _freeze(rows: Rows, folder: Path) -> None:
 def _bench(plan: Plan, rows: Rows, output: Path) -> tuple[Bench, float]:
     """Return the bench, and the seconds that the index of the documents took; one that is there already is brought up to date."""
     config = plan.resolved.config
-    target = choose_device(config.dtype, moves_base=False)
-    apply_device(target, config.threads)
+    target = choose_device(config.dtype, moves_base=False, threads=config.threads)
     embed: Embed | None = None
     if config.decide.embedder is not None:
         from burnish.retrieval_dense import open_embedder
@@ -167,7 +164,12 @@ def _decided(plan: Plan, rows: Rows, output: Path, effort: Effort) -> dict[str, 
     written["arms"] = {
         name: _arm(bench, name, result, comparison, table, groups, probes, spent, found) for name, result in done.items()
     }
-    written |= {"data_need": need, "update": changed, "recommendation": _told(found), "gates": {one.name: one.failed for one in candidates if one.failed}}
+    written |= {
+        "data_need": need,
+        "update": changed,
+        "recommendation": _told(found),
+        "gates": {one.name: one.failed for one in candidates if one.failed},
+    }
     written["detectable"] = _detectable(bench, comparison, found)
     return written | {"sentences": sentences(written)}
 
@@ -235,7 +237,9 @@ def _probes(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[st
         found["consistency"][name] = measure.consistency(bench, result.arm, result.setting, items, models[name])
         found["abstention"][name] = measure.abstention(bench, result.arm, result.setting, items, models[name])
     effort.watch.say("Measuring single answers, arms in turn")
-    timed: dict[str, tuple[Any, Setting, Any]] = {name: (result.arm, result.setting, models[name]) for name, result in asked.items()}
+    timed: dict[str, tuple[Any, Setting, Any]] = {
+        name: (result.arm, result.setting, models[name]) for name, result in asked.items()
+    }
     found["latency"] = measure.latency(bench, timed, items)
     return found
 
@@ -280,7 +284,12 @@ def _arm(
         places = [place for place, item in enumerate(items) if item.stratum == stratum]
         some = [items[place] for place in places]
         strata[stratum] = _valued(
-            bench, [said.answers[place] for place in places], some, bench.headline, bench.scores[bench.headline], [groups[place] for place in places]
+            bench,
+            [said.answers[place] for place in places],
+            some,
+            bench.headline,
+            bench.scores[bench.headline],
+            [groups[place] for place in places],
         )
     written: dict[str, Any] = {
         "about": arm.about,
@@ -299,7 +308,12 @@ def _arm(
         "latency": probes["latency"].get(name),
         "consistency": probes["consistency"].get(name),
         "abstention": probes["abstention"].get(name),
-        "ledger": {"labels": result.ledger.labels, "trials": len(result.ledger.trials), "seconds": result.ledger.seconds, "tried": result.ledger.trials},
+        "ledger": {
+            "labels": result.ledger.labels,
+            "trials": len(result.ledger.trials),
+            "seconds": result.ledger.seconds,
+            "tried": result.ledger.trials,
+        },
         "forgetting": forgotten(result.folder) if result.folder is not None else None,
         "folder": None if result.folder is None else str(result.folder),
     }

@@ -186,9 +186,7 @@ def recall(bench: Bench, items: Sequence[Item], said: Said) -> dict[str, Any] | 
 # --------------------------------------------------------------------------------------------------------------------------- latency
 
 
-def latency(
-    bench: Bench, arms: Mapping[str, tuple[Arm, Setting, Model]], items: Sequence[Item]
-) -> dict[str, dict[str, float]]:
+def latency(bench: Bench, arms: Mapping[str, tuple[Arm, Setting, Model]], items: Sequence[Item]) -> dict[str, dict[str, float]]:
     """Return milliseconds of a single answer by arm: looking, writing the prompt and answering, one row at a time, arms in turn on each row.
 
     The first row warms up and is not counted. Taking arms in turn lets whatever slows the machine down slow all of them.

@@ -73,7 +73,10 @@ def knowledge_update(bench: Bench, done: Mapping[str, Result], effort: Effort) -
 def changed_facts(bench: Bench, count: int) -> tuple[list[Change], list[Document]]:
     """Return facts made different, and the documents that hold them, edited at every place where the old value stands."""
     documents = {(one.name, part): one for name in {d.name for d in bench.rows.documents} for part, one in _parts(bench, name)}
-    rows = [*(item for item in bench.rows.test if item.stratum == "seen"), *(item for item in bench.rows.test if item.stratum != "seen")]
+    rows = [
+        *(item for item in bench.rows.test if item.stratum == "seen"),
+        *(item for item in bench.rows.test if item.stratum != "seen"),
+    ]
     values = list(dict.fromkeys(item.answer for item in rows if _is_fact(item)))
     changes: list[Change] = []
     touched: set[str] = set()
@@ -118,7 +121,9 @@ def _other_value(item: Item, values: Sequence[str], text: str) -> str | None:
 
 def _neighbours(bench: Bench, item: Item, document: str) -> tuple[Item, ...]:
     old = normalised(item.answer)
-    others = [one for one in bench.rows.test if one.document == document and one.id != item.id and old not in normalised(one.answer)]
+    others = [
+        one for one in bench.rows.test if one.document == document and one.id != item.id and old not in normalised(one.answer)
+    ]
     return tuple(others[:NEIGHBOURS])
 
 
@@ -135,14 +140,27 @@ def _ways(
     known = _right_share(ask(bench, arm, setting, _all_neighbours(changes), before).answers, _all_neighbours(changes))
 
     def measured(way: str, asked: Bench, model: Model, seconds: float) -> dict[str, Any]:
-        return {"arm": name, "way": way, "seconds": seconds, **_asked(asked, arm, setting, model, changes), "neighbours_before": known}
+        return {
+            "arm": name,
+            "way": way,
+            "seconds": seconds,
+            **_asked(asked, arm, setting, model, changes),
+            "neighbours_before": known,
+        }
 
     if result.folder is None:
         if arm.examples != "none":
             started = time.perf_counter()
             told = with_pool(bench, [*bench.pool, *(taught(change)[0] for change in changes)])
             return [measured("examples added", told, bench.model, time.perf_counter() - started)]
-        return [measured("documents indexed anew" if arm.passages != "none" else "nothing to update", fresh, bench.model, indexing if arm.looks else 0.0)]
+        return [
+            measured(
+                "documents indexed anew" if arm.passages != "none" else "nothing to update",
+                fresh,
+                bench.model,
+                indexing if arm.looks else 0.0,
+            )
+        ]
     ways = [measured("documents indexed anew, weights as they were", fresh, before, indexing)] if arm.looks else []
     if name == "tuned":
         for way, (seconds, model) in _trained(bench, arm, setting, result, changes, effort).items():

@@ -73,7 +73,9 @@ def write_rows(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], 
     return file
 
 
-def learn(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch, forgetting: bool = False) -> Learned:
+def learn(
+    bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch, forgetting: bool = False
+) -> Learned:
     """Tune the arm on rows in a run directory of its own, or take the one that is there, and go on with one that was interrupted.
 
     Raises what `tune` raises.
