@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import burnish.decide.carry_out as carry_out_module
+import burnish.decide.decision as decision_module
+from burnish import api
+from burnish.decide.arms import ARMS
+from burnish.decide.bench import Bench, Setting, gold, help_for
+from burnish.decide.prompts import Help, fit, put
+from burnish.decide.protocol import Item, closed_book, divide, refuse_leaks
+from burnish.decide.report import page
+from burnish.decide.update import changed_facts
+from burnish.decide.weights import training_help, write_rows
+from burnish.decide.words import sentences
+from burnish.errors import DataError
+from burnish.gather import gather
+from burnish.prepare import prepare
+from burnish.types import plain
 from cli_runs import cli
 from stub import make_stub
 
@@ -37,6 +53,8 @@ def squad(path: Path) -> Path:
     return path
 
 
+SOME = ["zero_shot", "few_shot_fixed", "few_shot_nearest", "retrieval_bm25", "retrieval_fused", "tuned", "gold_passage", "majority"]
+
 RUN = """
 model = "{model}"
 output = "{output}"
@@ -48,28 +66,260 @@ evaluate = {{max_tokens = 4, baseline = false, forgetting = false}}
 log = {{tensorboard = false}}
 
 [decide]
-trials = 2
+trials = 1
 examples = [1, 2]
 passages = [1, 2]
 passage_size = 20
 probe_rows = 4
-facts = 2
+facts = 1
 """
 
 
 @pytest.fixture(scope="module")
-def decided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A decision with every arm that needs no embedding model, made once."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stub, rows with documents and a run file."""
     folder = tmp_path_factory.mktemp("decide")
     model, rows = make_stub(folder / "stub"), squad(folder / "rows.json")
-    run = folder / "run.toml"
-    run.write_text(RUN.format(model=model, output=folder / "out", rows=rows), encoding="utf-8")
-    done = cli("decide", run, folder=folder)
+    (folder / "run.toml").write_text(RUN.format(model=model, output=folder / "out", rows=rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decided(folder: Path) -> dict[str, Any]:
+    """A decision made through the command line, once, with an arm that fails."""
+    patch = pytest.MonkeyPatch()
+    real = carry_out_module.carry_out
+
+    def carry_out(bench: Bench, name: str, *rest: Any) -> Any:
+        if name == "few_shot_fixed":
+            raise RuntimeError("no memory")
+        return real(bench, name, *rest)
+
+    patch.setattr(carry_out_module, "carry_out", carry_out)
+    done = cli("decide", folder / "run.toml", f"decide.arms={json.dumps(SOME)}", folder=folder)
+    patch.undo()
     assert done.code == 0, done.err
-    yield {"folder": folder, "run": run, "done": done, "decision": json.loads((folder / "out/decision.json").read_text())}
+    return {"done": done, "decision": json.loads((folder / "out/decision.json").read_text(encoding="utf-8"))}
 
 
-def test_every_arm_is_carried_out_or_says_why_not(decided: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def bench(folder: Path) -> Bench:
+    """What all arms stand on, nothing carried out."""
+    resolved = api.resolve(folder / "run.toml")
+    gathered = gather(resolved.config, folder)
+    rows = divide(gathered, resolved.config, base=folder)
+    plan = prepare(closed_book(resolved, gathered, folder / "bench"))
+    return decision_module._bench(plan, rows, folder / "bench")[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ rows, prompts, passages
+
+
+def test_held_out_questions_are_of_new_documents_or_of_seen_ones(bench: Bench) -> None:
+    learned = {item.document for item in bench.rows.train}
+    asked = {item.id for item in [*bench.rows.train, *bench.rows.dev]}
+    strata = {stratum: [item for item in bench.rows.test if item.stratum == stratum] for stratum in ("seen", "new")}
+    assert all(item.document in learned for item in strata["seen"]) and strata["seen"]
+    assert all(item.document not in learned for item in strata["new"]) and strata["new"]
+    assert not asked & {item.id for item in bench.rows.test}
+    names = {document.name for document in bench.rows.documents}
+    assert {item.document for item in bench.rows.test} <= names and len(names) == len(TOWNS)
+
+
+def test_an_arm_with_retrieval_differs_by_the_passages_alone(bench: Bench) -> None:
+    """Without its passages the prompt is, byte for byte, that of the arm without retrieval; training prompts come from the same function."""
+    setting = Setting(instruction="Answer briefly.", passages=2)
+    for item in bench.rows.test:
+        given = help_for(bench, ARMS["retrieval_bm25"], setting, item)
+        assert given.passages
+        with_passages, without = (plain(put(item, one).messages[-1].content) for one in (given, replace(given, passages=())))
+        for passage in given.passages:
+            with_passages = with_passages.replace(f"{passage}\n\n", "", 1)
+        assert with_passages == without
+        assert put(item, Help()) == item.task
+    file = write_rows(bench, ARMS["tuned"], Setting(), bench.rows.train, bench.folder / "rows.jsonl")
+    written = [json.loads(line)["messages"] for line in file.read_text(encoding="utf-8").splitlines()]
+    expected = [
+        [
+            *({"role": turn.role, "content": plain(turn.content)} for turn in item.task.messages),
+            {"role": "assistant", "content": item.answer},
+        ]
+        for item in bench.rows.train
+    ]
+    assert written == expected
+
+
+def test_training_with_passages_shows_the_right_one_in_most_rows_and_never_always(bench: Bench) -> None:
+    arm, setting = ARMS["tuned_on_context"], Setting(passages=2)
+    shown = [
+        any(item.answer in text for text in training_help(bench, arm, setting, item, place).passages)
+        for place, item in enumerate(bench.rows.train * 4)
+    ]
+    assert 0.6 < sum(shown) / len(shown) < 1.0
+
+
+def town(item: Item) -> str:
+    return item.question.split()[-1].rstrip("?")
+
+
+def test_gold_passages_hold_the_answer_and_wrong_ones_do_not(bench: Bench) -> None:
+    assert bench.index is not None
+    for item in bench.rows.test:
+        places = gold(bench, item)
+        assert any(item.answer in bench.index.passages[place].text for place in places)
+        for name, holds in (("gold_passage", True), ("wrong_passages", False)):
+            passages = help_for(bench, ARMS[name], Setting(), item).passages
+            assert any(f"The {item.question.split()[4]} of {town(item)} is {item.answer}" in text for text in passages) == holds
+        hidden = help_for(bench, ARMS["retrieval_bm25"], Setting(passages=3), item, without_document=True).passages
+        assert hidden and not any(town(item) in text for text in hidden)
+
+
+@pytest.mark.parametrize("layout", ["turns", "inline"])
+def test_prompts_fit_whatever_is_asked_for(bench: Bench, layout: Any) -> None:
+    for item in bench.rows.test[:4]:
+        wanted = Help("Answer.", tuple(bench.rows.train), tuple(one.text for one in bench.rows.documents), layout)
+        given = fit(item, wanted, tokens=bench.tokens, room=bench.room)
+        assert bench.tokens(put(item, given)) <= bench.room
+        assert given.passages and given.passages[0] == wanted.passages[0]
+
+
+def test_nearest_examples_never_hold_the_question_itself(bench: Bench) -> None:
+    for item in bench.rows.train[:6]:
+        examples = help_for(bench, ARMS["few_shot_nearest"], Setting(examples=3), item).examples
+        assert len(examples) == 3 and item.id not in {one.id for one in examples}
+
+
+def test_the_leak_canary_fires(bench: Bench) -> None:
+    rows = bench.rows
+    refuse_leaks(rows.train, rows.dev, rows.test)
+    with pytest.raises(DataError, match="held out and nearly the same"):
+        refuse_leaks([*rows.train, rows.test[0]], rows.dev, rows.test)
+    louder = replace(rows.test[0], question=rows.test[0].question.upper())
+    with pytest.raises(DataError, match="nearly the same"):
+        refuse_leaks(rows.train, [louder], rows.test)
+
+
+def test_changed_facts_stand_in_the_changed_documents_alone(bench: Bench) -> None:
+    changes, documents = changed_facts(bench, 3)
+    assert len(changes) == 3 and len({one.name for one in documents}) == 3
+    texts = {one.name: one.text for one in documents}
+    for change in changes:
+        text = texts[str(change.after.document)]
+        assert change.before.answer != change.after.answer
+        assert change.after.answer in text and f" {change.before.answer}." not in text
+        assert all(one.document == change.before.document for one in change.neighbours)
+
+
+# --------------------------------------------------------------------------------------------------------------- a whole decision
+
+
+def test_a_failing_arm_takes_nothing_from_the_others(decided: dict[str, Any]) -> None:
     decision = decided["decision"]
-    assert not decision["failed"]
-    assert set(decision["left_out"]) == {"retrieval_dense", "retrieval_fused", "whole_corpus"}
+    assert decision["failed"] == {"few_shot_fixed": "RuntimeError: no memory"}
+    assert set(decision["arms"]) == set(SOME) - {"few_shot_fixed", "retrieval_fused"}
+    assert "embed" in decision["left_out"]["retrieval_fused"]
+    assert "few-shot, fixed: failed" in decided["done"].out
+
+
+def test_figures_have_rows_and_every_arm_the_same_effort(decided: dict[str, Any]) -> None:
+    decision = decided["decision"]
+    for name, arm in decision["arms"].items():
+        assert arm["scores"]["exact_match"]["n"] == decision["rows"]["test"], name
+        assert sum(arm["errors"].values()) == decision["rows"]["test"]
+        assert arm["ledger"]["trials"] <= decision["trials"]
+        assert arm["ledger"]["labels"] in (0, decision["rows"]["train"])
+    assert decision["recommendation"]["label"] == "provisional" and decision["arms"][decision["recommendation"]["arm"]]["offered"]
+    assert any("fewer than 100" in sentence for sentence in decision["sentences"])
+    ways = {(way["arm"], way["way"]) for way in decision["update"]["ways"]}
+    assert ("retrieval_bm25", "documents indexed anew") in ways and len([arm for arm, _ in ways if arm == "tuned"]) == 2
+    assert [size["rows"] for size in decision["data_need"]["sizes"]][-1] == decision["rows"]["train"]
+
+
+def test_what_is_finished_is_reused_and_other_rows_are_refused(folder: Path, decided: dict[str, Any]) -> None:
+    arms = json.dumps([name for name in SOME if name not in ("few_shot_fixed", "retrieval_fused")])
+    again = cli("decide", folder / "run.toml", f"decide.arms={arms}", "decide.facts=0", folder=folder)
+    assert again.code == 0 and again.err.count("kept from before") == 6
+    decision = json.loads((folder / "out/decision.json").read_text(encoding="utf-8"))
+    for name, arm in decision["arms"].items():
+        assert arm["scores"] == decided["decision"]["arms"][name]["scores"]
+    other = cli("decide", folder / "run.toml", "seed=1", folder=folder)
+    assert other.code == 2 and "other held-out rows" in other.message
+
+
+def test_the_page_is_one_file_and_hostile_text_is_text(decided: dict[str, Any]) -> None:
+    decision = json.loads(json.dumps(decided["decision"]))
+    decision["name"] = "<script>alert(1)</script>"
+    decision["failed"] = {"tuned": '"><img src=x onerror=alert(1)>'}
+    text = page(decision)
+    assert "<script" not in text and "<img" not in text and "http" not in text.replace("http-equiv", "")
+    assert text.count("<svg") >= 3 and "prefers-color-scheme: dark" in text and "width=device-width" in text
+
+
+# ---------------------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_what_cannot_be_decided_is_refused_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "good.md").write_text("The gate of Alder is blue, as everybody who has been there knows well.")
+    (tmp_path / "docs" / "bad.pdf").write_bytes(b"no PDF")
+    cases = {
+        ("decide.arms=['tunned']",): "tuned",
+        (f"decide.documents={tmp_path / 'docs'}",): "bad.pdf",
+        ("objective=qa",): "sft",
+        ("data.dev_share=0.0",): "dev rows",
+        ("data.test_share=0.0",): "held out",
+        ("decide.margn=0.1",): "margin",
+    }
+    for overrides, expected in cases.items():
+        done = cli("decide", folder / "run.toml", f"output={tmp_path / expected}", *overrides, folder=tmp_path)
+        assert done.code == 2 and expected in done.message, (overrides, done.err)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ sentences
+
+
+def told(**values: float) -> dict[str, Any]:
+    """Return a decision with these scores, and the right passage shown to half of the questions."""
+    scores = {name: {"score": {"mean": one, "low": one - 0.03, "high": one + 0.03, "n": 300}} for name, one in values.items()}
+    arms = {name: {"scores": one, "offered": ARMS[name].offered, "recall": {"mean": 0.5}} for name, one in scores.items()}
+    best = max((name for name in values if ARMS[name].offered), key=lambda name: values[name])
+    found = {
+        "arm": best,
+        "best": best,
+        "label": "proven",
+        "behind": {},
+        "margin": 0.03,
+        "flips": [],
+        "reasons": (),
+        "chance": 1.0,
+        "rows": 300,
+    }
+    return {
+        "score": "score",
+        "higher_is_better": True,
+        "recommendation": found,
+        "arms": arms,
+        "rows": {"test": 300},
+        "queries": 1.0,
+        "updates": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"zero_shot": 0.8, "tuned": 0.7}, "Prompting is enough"),
+        ({"zero_shot": 0.3, "retrieval_bm25": 0.5, "gold_passage": 0.9}, "Fix retrieval first"),
+        ({"zero_shot": 0.3, "tuned": 0.6, "tuned_with_retrieval": 0.5, "tuned_on_context": 0.7}, "do not glue"),
+        ({"zero_shot": 0.3, "retrieval_bm25": 0.3, "gold_passage": 0.3}, "documents do not hold the answers"),
+        ({"zero_shot": 0.01, "tuned": 0.0}, "Nothing works with this model"),
+        ({"tuned": 0.6, "linear": 0.8}, "A classical model"),
+        ({"tuned": 0.6, "random_weights": 0.4}, "knew already is worth 20 points"),
+    ],
+)
+def test_sentences_say_what_the_figures_say(values: dict[str, float], said: str) -> None:
+    assert any(said in sentence for sentence in sentences(told(**values)))
+    calm = sentences(told(zero_shot=0.5, tuned=0.7, retrieval_bm25=0.55, tuned_on_context=0.8, gold_passage=0.6))
+    assert not any(
+        word in sentence for sentence in calm for word in ("Fix retrieval", "do not glue", "do not hold", "Nothing works")
+    )

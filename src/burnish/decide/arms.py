@@ -64,15 +64,20 @@ ARMS: dict[str, Arm] = {
 """All arms, in the order of a report; `burnish ls arms` shows what is said of them."""
 
 
-def chosen(
-    names: Sequence[str], *, documents: bool, embedder: bool, evidence: bool, corpus_fits: bool
-) -> tuple[dict[str, Arm], dict[str, str]]:
-    """Return the arms to carry out, and those that cannot be with the reason. ConfigError for a name that is none."""
+def refuse_unknown(names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that is no arm's."""
     unknown = [name for name in names if name not in ARMS]
     if unknown:
         raise ConfigError(
             f"decide.arms: no arm is called {unknown[0]!r}.{suggestion(unknown[0], ARMS)} Expected some of {', '.join(ARMS)}."
         )
+
+
+def chosen(
+    names: Sequence[str], *, documents: bool, embedder: bool, evidence: bool, corpus_fits: bool
+) -> tuple[dict[str, Arm], dict[str, str]]:
+    """Return the arms to carry out, and those that cannot be with the reason."""
+    refuse_unknown(names)
     wanted = {name: ARMS[name] for name in ARMS if not names or name in names}
     left: dict[str, str] = {}
     for name, arm in wanted.items():

@@ -31,7 +31,9 @@ def costs(
         seconds = result.ledger.seconds + result.seconds + looks
         labels = result.ledger.labels * (settings.price_label or 0.0)
         renewed = _update_seconds(name, result, index_seconds, len(bench.rows.documents), changed)
-        cost = Cost(seconds * rate + labels, timed["mean"] / 1000 * rate, renewed * rate)
+        cost = Cost(
+            seconds * rate + labels, timed["mean"] / 1000 * rate, renewed * rate, (timed["high"] - timed["mean"]) / 1000 * rate
+        )
         band = (max(timed["low"], 0.0) / 1000 * rate, timed["high"] / 1000 * rate)
         found[name] = {"cost": cost, "band": band, "seconds": seconds, "update_seconds": renewed, "labels": labels}
         found[name]["total"] = cost.total(settings.queries, settings.updates)

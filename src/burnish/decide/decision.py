@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from burnish import __version__, atomic, locks, retrieval_store, runs
-from burnish.config import Resolved
+from burnish.config import Resolved, model_reference
 from burnish.decide import measure
-from burnish.decide.arms import ARMS, chosen
+from burnish.decide.arms import ARMS, chosen, refuse_unknown
 from burnish.decide.bench import Bench, Setting, gold, questions_of, statistics
 from burnish.decide.carry_out import Effort, Result, attempt, model_of
 from burnish.decide.costs import costs
 from burnish.decide.need import data_need
-from burnish.decide.protocol import Rows, divide, refuse_kinds
+from burnish.decide.protocol import Rows, closed_book, divide, refuse_kinds
 from burnish.decide.recommendation import Candidate, Recommendation, recommend
 from burnish.decide.report import write_report
 from burnish.decide.statistics import Comparison, compare, detectable, detectable_between, difference, holm, mcnemar
@@ -30,8 +30,9 @@ from burnish.decide.weights import forgotten
 from burnish.decide.words import sentences
 from burnish.devices import choose_device
 from burnish.errors import RunError, UsageError
-from burnish.models import load_model
-from burnish.prepare import Plan, prepare
+from burnish.gather import gather
+from burnish.models import find_model, load_model
+from burnish.prepare import Plan, prepare, seen_by
 from burnish.retrieval import Embed, Index, build, update
 from burnish.scores import groups_of, intervals
 from burnish.tune import Watch
@@ -51,13 +52,16 @@ def decide(resolved: Resolved, *, quick: bool = False, watch: Watch | None = Non
     if quick:
         resolved = _quick(resolved)
     watch.say("Reading and checking the data")
-    plan = prepare(resolved)
-    refuse_kinds(plan.first, len(plan.parts) > 1)
-    rows = divide(plan.first, resolved.config.decide, base=resolved.base)
+    refuse_kinds(resolved.config)
+    refuse_unknown(resolved.config.decide.arms)
+    seen = None if resolved.config.model.is_fresh else seen_by(find_model(model_reference(resolved)))
+    gathered = gather(resolved.config, resolved.base, seen=seen)
+    rows = divide(gathered, resolved.config, base=resolved.base)
     output = Path(resolved.config.output)
     atomic.make_directory(output / FOLDER)
     lock = locks.take(output / FOLDER)
     try:
+        plan = prepare(closed_book(resolved, gathered, output / FOLDER))
         _freeze(rows, output / FOLDER)
         for line in (*rows.notes, *rows.warnings):
             watch.say(line)

@@ -9,6 +9,7 @@ ones would make tuning lose by construction, only seen ones would make retrieval
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +18,16 @@ from typing import Literal
 
 import numpy as np
 
-from burnish.config_decide import DecideConfig
+from burnish import atomic, runs
+from burnish.config import Resolved, RunConfig
+from burnish.config_schema import DataConfig
 from burnish.data.dialog import Frame, as_task
 from burnish.data.duplicates import between
 from burnish.data.fields import normalised
 from burnish.data.formats import examples
 from burnish.data.sources import read
 from burnish.errors import ConfigError, DataError, combined
-from burnish.prepare_task import TaskPlan
+from burnish.gather import Gathered
 from burnish.retrieval import Document
 from burnish.types import Answerable, Dialog, Example, Labelled, Message, Tagged, Task, Text, content, plain
 
@@ -81,13 +84,13 @@ class Rows:
         return hashlib.sha256(" ".join(sorted(f"{item.id} {item.stratum}" for item in self.test)).encode()).hexdigest()
 
 
-def divide(part: TaskPlan, settings: DecideConfig, *, base: Path) -> Rows:
+def divide(gathered: Gathered, config: RunConfig, *, base: Path) -> Rows:
     """Return the rows of a run for every arm alike, with the documents that are looked in.
 
     Raises DataError for documents that cannot be read, each named, for rows without a question, and where held-out rows are among those that are
     learned from.
     """
-    gathered = part.gathered
+    settings = config.decide
     own = _contexts(gathered.examples) if settings.documents is None else {}
     sides = {
         side: [
@@ -97,12 +100,12 @@ def divide(part: TaskPlan, settings: DecideConfig, *, base: Path) -> Rows:
         for side in ("train", "dev", "test")
     }
     documents, warnings = read_documents(settings.documents, base) if settings.documents is not None else (list(own.values()), [])
-    seed = part.config.seed
+    seed = config.seed
     train, seen = _hold_out_seen(sides["train"], limit=settings.test_rows, seed=seed) if documents else (sides["train"], [])
     new = _spread([replace(item, stratum="new" if seen else "all") for item in sides["test"]], settings.test_rows, seed)
     seen = _without_copies(seen, train)[: max(len(new), 1)] if seen else []
     test = [*new, *seen]
-    if not test:
+    if not new:
         raise DataError("No rows are held out, so nothing can be compared. Give data.test or data.test_share.")
     train = _spread(train, settings.train_rows, seed)
     dev = _spread(sides["dev"], settings.dev_rows, seed)
@@ -204,6 +207,50 @@ def _spread(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
     return [items[place] for place in kept]
 
 
+def closed_book(resolved: Resolved, gathered: Gathered, folder: Path) -> Resolved:
+    """Return the run without the contexts of its rows, where they become documents: every row is a question and its answer, divided as before.
+
+    A run whose rows have no contexts, or whose documents stand elsewhere, is returned as it is.
+    """
+    if resolved.config.decide.documents is not None or not (own := _contexts(gathered.examples)):
+        return resolved
+    files = {}
+    for side in ("train", "dev", "test"):
+        items = [
+            _item(example, gathered.frame, group, own)
+            for example, group in zip(gathered.examples[side], gathered.groups[side], strict=True)
+        ]
+        files[side] = write_dialogs([(item, item.task) for item in items], folder / "rows" / f"all-{side}.jsonl") if items else None
+    before = resolved.config.data
+    data = DataConfig.model_validate_json(
+        json.dumps(
+            {
+                "source": [{"source": str(files["train"])}],
+                **{side: str(files[side]) for side in ("dev", "test") if files[side] is not None},
+                "dev_share": 0.0,
+                "test_share": 0.0,
+                "format": "messages",
+                "max_length": before.max_length,
+                "long_rows": before.long_rows,
+                "near_duplicates": False,
+            }
+        )
+    )
+    return replace(resolved, config=resolved.config.model_copy(update={"data": data}))
+
+
+def write_dialogs(rows: Sequence[tuple[Item, Task]], file: Path) -> Path:
+    """Write rows as dialogs, one a line: what is put to the model, and the answer. Return the file's absolute path."""
+    lines = []
+    for item, task in rows:
+        turns = [{"role": turn.role, "content": plain(turn.content)} for turn in task.messages]
+        row = {"messages": [*turns, {"role": "assistant", "content": item.answer}], "group": item.task.group or item.id}
+        lines.append(json.dumps(row, ensure_ascii=False))
+    atomic.make_directory(file.parent)
+    runs.write_text(file, "".join(f"{line}\n" for line in lines))
+    return file.resolve()
+
+
 # --------------------------------------------------------------------------------------------------------------------------- leaks
 
 
@@ -248,14 +295,16 @@ def _notes(train: Sequence[Item], dev: Sequence[Item], test: Sequence[Item], doc
     return notes
 
 
-def refuse_kinds(part: TaskPlan, several: bool) -> None:
+def refuse_kinds(config: RunConfig) -> None:
     """Raise ConfigError for runs that `decide` cannot carry out as prompts too."""
-    if several:
+    if config.task:
         raise ConfigError(
             "decide compares ways to do one job, and this run has several tasks. Give it a run file with one of them."
         )
-    if part.objective.head is not None or part.config.objective.name != "sft":
+    if config.model.is_fresh:
+        raise ConfigError("decide compares ways to use a model that there is; one with random weights can be asked nothing yet.")
+    if config.objective.name != "sft":
         raise ConfigError(
-            f"objective = {part.config.objective.name!r}: decide compares ways in which the same model writes the answer, so that all are asked "
+            f"objective = {config.objective.name!r}: decide compares ways in which the same model writes the answer, so that all are asked "
             f"alike; that is objective = 'sft'. A linear classifier is compared with them by itself."
         )

@@ -7,6 +7,7 @@ that rule takes an arm more than three points worse in 17 % of choices among 300
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -21,7 +22,7 @@ Label = Literal["proven", "likely", "provisional"]
 MARGIN = 0.03
 """Behind the best arm by less than this is good enough, unless the user says otherwise."""
 SAME_COST = 1.1
-"""Costs that differ by less than a tenth count as equal: then the arm with fewer moving parts is taken."""
+"""Costs that differ by less than a tenth, or by less than their error, count as equal: then the arm with fewer moving parts is taken."""
 LIKELY = 0.8
 FEWEST_ROWS = 100
 """Below this number of held-out rows any choice is provisional."""
@@ -31,11 +32,15 @@ FAR = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an arm costs, in one unit throughout (seconds of this machine, or the user's currency): once, per question, per update."""
+    """What an arm costs, in one unit throughout (seconds of this machine, or the user's currency): once, per question, per update.
+
+    `error` is how far a question's cost may be off (half its 95 % interval): measured times scatter.
+    """
 
     fixed: float
     per_query: float
     per_update: float = 0.0
+    error: float = 0.0
 
     def total(self, queries: float, updates: float) -> float:
         """Return the cost of so many questions and updates."""
@@ -121,8 +126,14 @@ def _choose(
     best = max(allowed, key=lambda arm: (comparison.values[arm.name], -totals[arm.name], -arm.parts))
     behind = {arm.name: comparison.gain(best.name, arm.name) for arm in allowed}
     within = [arm for arm in allowed if arm is best or behind[arm.name] < margin]
-    least = min(totals[arm.name] for arm in within)
-    cheap = [arm for arm in within if totals[arm.name] <= least * SAME_COST or totals[arm.name] == least]
+    cheapest = min(within, key=lambda arm: totals[arm.name])
+    least = totals[cheapest.name]
+    cheap = [
+        arm
+        for arm in within
+        if totals[arm.name] <= least * SAME_COST
+        or totals[arm.name] - least <= queries * math.hypot(arm.cost.error, cheapest.cost.error)
+    ]
     chosen = min(cheap, key=lambda arm: (arm.parts, totals[arm.name]))
     names = tuple(arm.name for arm in within)
     return Recommendation(chosen.name, best.name, "provisional", names, behind, 0.0, None, margin)

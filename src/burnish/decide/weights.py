@@ -21,13 +21,12 @@ from burnish.config_schema import Choice, DataConfig
 from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Setting, gold, looked_up
 from burnish.decide.prompts import Help, fit, put
-from burnish.decide.protocol import Item
+from burnish.decide.protocol import Item, write_dialogs
 from burnish.errors import BurnishError
 from burnish.models import Model, load_model
 from burnish.runs import Run
 from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
-from burnish.types import plain
 
 SHARE_WITH_EVIDENCE = 0.8
 """Of the training prompts with passages, the share that holds the right one: Zhang et al. 2024, "RAFT", arXiv 2403.10131."""
@@ -61,16 +60,9 @@ def training_help(bench: Bench, arm: Arm, setting: Setting, item: Item, place: i
 
 
 def write_rows(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], file: Path) -> Path:
-    """Write rows as they are learned from, one dialog a line: the prompt of `prompts.put`, and the answer."""
-    lines = []
-    for place, item in enumerate(items):
-        task = put(item, training_help(bench, arm, setting, item, place))
-        turns = [{"role": turn.role, "content": plain(turn.content)} for turn in task.messages]
-        row = {"messages": [*turns, {"role": "assistant", "content": item.answer}], "group": item.task.group or item.id}
-        lines.append(json.dumps(row, ensure_ascii=False))
-    atomic.make_directory(file.parent)
-    runs.write_text(file, "".join(f"{line}\n" for line in lines))
-    return file
+    """Write rows as they are learned from: the prompts of `prompts.put`, and the answers."""
+    shown = [(item, put(item, training_help(bench, arm, setting, item, place))) for place, item in enumerate(items)]
+    return write_dialogs(shown, file)
 
 
 def learn(
@@ -103,8 +95,8 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
     data = DataConfig.model_validate_json(
         json.dumps(
             {
-                "source": [{"source": str(train.resolve())}],
-                "dev": str(dev.resolve()),
+                "source": [{"source": str(train)}],
+                "dev": str(dev),
                 "dev_share": 0.0,
                 "test_share": 0.0,
                 "format": "messages",

@@ -58,7 +58,7 @@ def sentences(decision: Mapping[str, Any]) -> list[str]:
         return [
             f"No way keeps to the limits that were set ({broken or 'none could be measured'}). Loosen one, or take another model."
         ]
-    return [*_advice(decision, found), *_unlike(decision, arms), *_warnings(decision, found, arms), *_flips(decision, found)]
+    return [*_unlike(decision, arms), *_advice(decision, found), *_warnings(decision, found, arms), *_flips(decision, found)]
 
 
 def _advice(decision: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _unlike(decision: Mapping[str, Any], arms: Mapping[str, Any]) -> Iterator[st
         yield f"The base answers nearly all questions by itself ({_range(arms['zero_shot']['scores'][score])}): there is nothing left to gain."
     highest = [arm["scores"][score]["high"] for arm in arms.values() if arm["offered"] and arm["scores"][score]["high"] is not None]
     if highest and max(highest) <= HOPELESS:
-        yield f"No way gets beyond {100 * HOPELESS:g} points with this model: take a larger one before anything else is decided."
+        yield f"Nothing works with this model: no way gets beyond {100 * HOPELESS:g} points. Take a larger one before anything else is decided."
 
 
 def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mapping[str, Any]) -> Iterator[str]:
