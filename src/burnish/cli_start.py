@@ -61,7 +61,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def ls(
-    what: Annotated[str, typer.Argument(metavar="formats|objectives|techniques|scores|usecases|runs|models|data")],
+    what: Annotated[str, typer.Argument(metavar="formats|objectives|techniques|arms|scores|usecases|runs|models|data")],
     as_json: AsJson = False,
 ) -> None:
     """List what there is."""

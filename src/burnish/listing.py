@@ -68,6 +68,16 @@ def techniques() -> list[dict[str, Any]]:
     ]
 
 
+def arms() -> list[dict[str, Any]]:
+    """Return the ways to do a job that `burnish decide` compares."""
+    from burnish.decide.arms import ARMS
+
+    return [
+        {"name": name, "weights": arm.weights, "recommended": "perhaps" if arm.offered else "never", "about": arm.about}
+        for name, arm in ARMS.items()
+    ]
+
+
 def scores() -> list[dict[str, Any]]:
     """Return the scores."""
     from burnish.scores import SCORES
@@ -120,6 +130,7 @@ LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "formats": formats,
     "objectives": objectives,
     "techniques": techniques,
+    "arms": arms,
     "scores": scores,
     "usecases": usecases,
     "runs": runs,
