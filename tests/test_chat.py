@@ -21,7 +21,9 @@ from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
 from burnish.errors import ConfigError, ModelError
 from burnish.models import Model
+from burnish.retrieval import Passage
 from burnish.sampling import Generated, Options
+from burnish.types import Origin
 from stub import load_stub
 
 OPTIONS = Options(max_tokens=16)
@@ -344,3 +346,22 @@ def test_colour_only_on_a_terminal(model: Model, renderer: Renderer, monkeypatch
     shown = terminal.getvalue()
     assert "\x1b[" in shown and "Model: " in shown
     assert "[bold]x[/bold] " + "y" * 300 in shown
+
+
+def passage(name: str, text: str) -> Passage:
+    return Passage(name, text, Origin(name, 3), 0, 0, len(text))
+
+
+def test_passages_stand_above_the_question_and_are_named_and_not_remembered(talk: Talk) -> None:
+    found = {"When?": [passage("a.md", "We open at nine."), passage("b.md", "We close at six.")], "Why?": []}
+    shown, asked, messages = talk("When?", "Why?", look=lambda question: found[question])
+    assert "We open at nine.\n\nWe close at six.\n\nWhen?" in asked.prompts[0]
+    assert "We open" not in asked.prompts[1]
+    assert "(from a.md:3; b.md:3)" in shown and "nothing was found" in shown
+    assert [message["content"] for message in messages if message["role"] == "user"] == ["When?", "Why?"]
+
+
+def test_passages_that_do_not_fit_are_left_out_before_the_question(talk: Talk) -> None:
+    shown, asked, _ = talk("When?", look=lambda question: [passage("a.md", "We open at nine."), passage("b.md", "long " * 500)])
+    assert "We open at nine." in asked.prompts[0] and "long" not in asked.prompts[0]
+    assert "(from a.md:3)" in shown

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,11 +19,13 @@ import numpy as np
 from burnish.data.render import Renderer
 from burnish.errors import BurnishError, ConfigError, suggestion
 from burnish.models import Model
+from burnish.retrieval import Passage
 from burnish.sampling import Generated, Options, stream
 from burnish.types import Expected, Message, Origin, Role, Task, content
 
 Read = Callable[[str], str]
 Say = Callable[[str, str], None]
+Look = Callable[[str], Sequence[Passage]]
 
 YOU, MODEL = "You: ", "Model: "
 NOTE, WRONG, NAME = "dim", "red", "bold cyan"
@@ -35,7 +37,10 @@ UNSEEN = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not
 
 @dataclass(slots=True, eq=False)
 class Conversation:
-    """What a chat must remember. `turns` are complete exchanges; the oldest `hidden` of them no longer fit the model's context."""
+    """What a chat must remember. `turns` are complete exchanges; the oldest `hidden` of them no longer fit the model's context.
+
+    `look` gives the passages of documents for a question; they stand above it when it is asked, and are not remembered.
+    """
 
     model: Model
     renderer: Renderer
@@ -46,6 +51,7 @@ class Conversation:
     turns: list[tuple[str, str]] = field(default_factory=list)
     hidden: int = 0
     asked: int = 0
+    look: Look | None = None
 
     def note(self, text: str, style: str = NOTE) -> None:
         """Tell the person something that is no answer of the model."""
@@ -67,10 +73,12 @@ def chat(
     system: str | None = None,
     read: Read | None = None,
     write: Callable[[str], None] | None = None,
+    look: Look | None = None,
 ) -> list[dict[str, str]]:
     """Converse until the person leaves, and return the messages.
 
-    `system` None takes the run's own system message. `read(prompt)` gives a line and raises EOFError at the end; `write` takes text
+    `system` None takes the run's own system message. `look` finds passages for each question, whose places stand below the answer.
+    `read(prompt)` gives a line and raises EOFError at the end; `write` takes text
     as it arises. Left out, they are standard input and output. Greeting, prompts and names are for a person at a terminal only, and
     so is colour; where output is not a terminal, it holds the answers, and all else goes to standard error. Ctrl-C stops an answer,
     of which the part already given is kept; twice at the prompt, it ends the chat.
@@ -79,6 +87,7 @@ def chat(
     """
     person = read is not None or sys.stdin.isatty()
     talk = Conversation(model, renderer, options, _say(write), person, renderer.frame.system if system is None else system or None)
+    talk.look = look
     if options.max_tokens >= model.max_length:
         raise ConfigError(
             f"max_tokens = {options.max_tokens}: the model's context is {model.max_length} tokens, for question and answer together. "
@@ -132,7 +141,7 @@ def _exchange(talk: Conversation, question: str) -> None:
     from jinja2 import TemplateError
 
     try:
-        prompt_T = _prompt(talk, question)
+        prompt_T, shown = _prompt(talk, question)
         if prompt_T is None:
             return
         answer = _answer(talk, prompt_T)
@@ -144,31 +153,39 @@ def _exchange(talk: Conversation, question: str) -> None:
         return
     if answer:
         talk.turns.append((question, answer))
+        if talk.look is not None:
+            places = "; ".join(dict.fromkeys(str(passage.origin) for passage in shown))
+            talk.note(f"from {places}" if shown else "nothing was found in the documents")
     else:
         talk.note("no answer; your message was taken back")
 
 
-def _prompt(talk: Conversation, question: str) -> np.ndarray | None:
-    """Return the prompt's tokens with as many of the latest turns as fit, or None where the question alone is too long."""
+def _prompt(talk: Conversation, question: str) -> tuple[np.ndarray | None, Sequence[Passage]]:
+    """Return the prompt's tokens with as many passages, and then of the latest turns, as fit, and those passages.
+
+    None where the question alone is too long.
+    """
     room, length = talk.model.max_length - talk.options.max_tokens, 0
-    for hidden in range(len(talk.turns) + 1):
-        prompt_T = talk.renderer.prompt(_task(talk, question, hidden))
-        length = len(prompt_T)
-        if length <= room:
-            if hidden > talk.hidden:
-                talk.note(f"the oldest {hidden} of {len(talk.turns)} turns no longer fit the model's context and are left out")
-            talk.hidden = hidden
-            return prompt_T
+    passages = talk.look(question) if talk.look is not None else ()
+    for kept in range(len(passages), -1, -1):
+        for hidden in range(len(talk.turns) + 1):
+            prompt_T = talk.renderer.prompt(_task(talk, question, hidden, passages[:kept]))
+            length = len(prompt_T)
+            if length <= room:
+                if hidden > talk.hidden:
+                    talk.note(f"the oldest {hidden} of {len(talk.turns)} turns no longer fit the model's context and are left out")
+                talk.hidden = hidden
+                return prompt_T, passages[:kept]
     talk.note(
         f"Your message makes a prompt of {length} tokens; with {talk.options.max_tokens} for the answer, {room} fit the model's "
         f"context. It was taken back: shorten it.",
         WRONG,
     )
-    return None
+    return None, ()
 
 
-def _task(talk: Conversation, question: str, hidden: int) -> Task:
-    """Return the conversation up to a new question as a task, its oldest turns left out."""
+def _task(talk: Conversation, question: str, hidden: int, passages: Sequence[Passage] = ()) -> Task:
+    """Return the conversation up to a new question as a task, its oldest turns left out, passages above the question."""
 
     def message(role: Role, text: str) -> Message:
         return Message(role=role, content=content(text))
@@ -176,7 +193,8 @@ def _task(talk: Conversation, question: str, hidden: int) -> Task:
     messages = [message("system", talk.system)] if talk.system else []
     for asked, answered in talk.turns[hidden:]:
         messages += [message("user", talk.renderer.frame.ask(asked)), message("assistant", answered)]
-    messages.append(message("user", talk.renderer.frame.ask(question)))
+    asked = "\n\n".join([*(passage.text for passage in passages), talk.renderer.frame.ask(question)])
+    messages.append(message("user", asked))
     return Task(messages=tuple(messages), expected=Expected(), origin=Origin("chat"))
 
 

@@ -101,12 +101,26 @@ def chat(
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: the likeliest token each time")] = 0.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="only tokens of this joint probability")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="of the sampling")] = 0,
+    documents: Annotated[
+        str | None, typer.Option("--documents", help="file, folder or index of documents that each question is looked up in")
+    ] = None,
+    passages: Annotated[int, typer.Option("--passages", min=1, help="passages of them above a question")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Talk to a model in the terminal; /help lists what can be typed."""
     from burnish import starting
 
-    starting.talk(model, system=system, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, as_json=as_json)
+    starting.talk(
+        model,
+        system=system,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        as_json=as_json,
+        documents=documents,
+        passages=passages,
+    )
 
 
 def merge(

@@ -6,7 +6,7 @@ Enters: names and paths. Leaves: written folders, or a chat in the terminal.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from burnish import api
 from burnish.data.dialog import as_task, known_labels
@@ -15,6 +15,9 @@ from burnish.data.sources import read
 from burnish.errors import DataError, UsageError, combined
 from burnish.scores import applicable
 from burnish.usecases import find, write, write_from_data
+
+if TYPE_CHECKING:
+    from burnish.chat import Look
 
 SAMPLED = 500
 """Rows that are looked at to choose scores."""
@@ -51,8 +54,22 @@ def from_data(source: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def talk(model: str, *, system: str | None, max_tokens: int, temperature: float, top_p: float, seed: int, as_json: bool) -> None:
-    """Talk to a model in the terminal until the user leaves; with `as_json` the conversation is printed as one object at the end."""
+def talk(
+    model: str,
+    *,
+    system: str | None,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    as_json: bool,
+    documents: str | None = None,
+    passages: int = 2,
+) -> None:
+    """Talk to a model in the terminal until the user leaves; with `as_json` the conversation is printed as one object at the end.
+
+    `documents` are looked in for each question: a file, a folder or a set by name, or the folder of an index that `decide` left behind.
+    """
     import contextlib
     import sys
 
@@ -66,6 +83,25 @@ def talk(model: str, *, system: str | None, max_tokens: int, temperature: float,
     renderer = loaded.writer
     options = Options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, long_prompts="fail")
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        messages = chat(loaded.model, renderer, options=options, system=system or renderer.frame.system)
+        look = looking_in(documents, passages) if documents is not None else None
+        messages = chat(loaded.model, renderer, options=options, system=system or renderer.frame.system, look=look)
     if as_json:
         print_json({"messages": messages})
+
+
+def looking_in(documents: str, passages: int) -> Look:
+    """Return what finds passages in documents by words. Raises DataError with every file that cannot be read."""
+    from burnish import retrieval_store
+    from burnish.decide.protocol import read_documents
+    from burnish.retrieval import build, search
+    from burnish.terminal import say
+
+    if (Path(documents) / retrieval_store.PASSAGES).is_file():
+        index = retrieval_store.read(Path(documents))
+    else:
+        texts, warnings = read_documents(documents, Path.cwd())
+        for warning in warnings:
+            say(warning)
+        index = build(texts)
+    say(f"Looking in {len(index.digests):,} documents, {len(index):,} passages")
+    return lambda question: [found.passage for found in search(index, question, limit=passages)]

@@ -101,8 +101,8 @@ class Bench:
 
     @property
     def room(self) -> int:
-        """Tokens that a prompt may have."""
-        return self.model.max_length - self.answer_tokens
+        """Tokens that a prompt may have, in training too: the longest sequence of the run less the longest answer."""
+        return min(self.model.max_length, self.part.renderer.max_length) - self.answer_tokens
 
     def tokens(self, task: Task) -> int:
         """Return how many tokens a prompt has."""

@@ -25,7 +25,7 @@ from burnish.decide.weights import Learned, learn, open_merged
 from burnish.errors import BurnishError, Stopped
 from burnish.models import Model, fingerprint
 from burnish.tune import Watch
-from burnish.types import Answer
+from burnish.types import Answer, plain
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,26 +94,24 @@ def _learned(bench: Bench, name: str, arm: Arm, effort: Effort) -> Result:
     once = arm.weights == "random" or (effort.quick and arm.weights == "tuned on context")
     settings = [Setting(passages=passages, rate=rate) for rate in RATES[: 1 if once else effort.trials]]
     runs_of: dict[Setting, Learned] = {}
+    asking: list[float] = []
 
     def run(setting: Setting) -> Learned:
         if setting not in runs_of:
-            number = settings.index(setting)
-            told = f"{name}{f'-{number + 1}' if number else ''}"
             effort.watch.say(f"{name}: tuning with the learning rate × {setting.rate:g}")
-            forgetting = bench.plan.resolved.config.evaluate.forgetting and arm.offered
-            runs_of[setting] = learn(
-                bench, arm, setting, told, bench.rows.train, watch=effort.watch, forgetting=forgetting and number == 0
-            )
+            runs_of[setting] = learn(bench, arm, setting, name, bench.rows.train, watch=effort.watch)
         return runs_of[setting]
 
     def measure(setting: Setting) -> float:
-        model = open_merged(run(setting).folder, bench.model)
-        return value(bench, ask(bench, arm, setting, bench.rows.dev, model))
+        said = ask(bench, arm, setting, bench.rows.dev, open_merged(run(setting).folder, bench.model))
+        asking.append(said.seconds)
+        return value(bench, said)
 
     setting, ledger = choose(bench, arm, trials=effort.trials, measure=measure, settings=settings)
     chosen = run(setting)
     ledger.labels = len(bench.rows.train)
-    ledger.seconds += sum(one.seconds for key, one in runs_of.items() if key != setting) if len(settings) == 1 else 0.0
+    # By what training took when it ran: runs that are there from an interrupted decision took no time now.
+    ledger.seconds = sum(asking) + sum(one.seconds for key, one in runs_of.items() if key != setting)
     said = ask(bench, arm, setting, bench.rows.test, open_merged(chosen.folder, bench.model))
     return Result(arm, setting, said, ledger, chosen.seconds, chosen.folder)
 
@@ -170,14 +168,15 @@ def _key(bench: Bench, name: str, arm: Arm, effort: Effort) -> str:
         "model": fingerprint(bench.model.found) or bench.model.found.name,
         "settings": settings,
         "effort": [effort.trials, effort.quick],
-        "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train", "data"}),
+        "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train"}),
+        "longest": bench.part.renderer.max_length,
         "answer": bench.answer_tokens,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _ids(items: Sequence[Item]) -> list[str]:
-    return [f"{item.id} {item.stratum}" for item in items]
+    return [f"{item.id} {item.stratum} {' '.join(plain(turn.content) for turn in item.task.messages)}" for item in items]
 
 
 def _keep(file: Path, key: str, result: Result) -> None:

@@ -19,19 +19,19 @@ from burnish.decide import measure
 from burnish.decide.arms import ARMS, chosen, refuse_unknown
 from burnish.decide.bench import Bench, Setting, gold, questions_of, statistics
 from burnish.decide.carry_out import Effort, Result, attempt, model_of
-from burnish.decide.costs import costs
+from burnish.decide.costs import break_evens, costs
 from burnish.decide.need import data_need
 from burnish.decide.protocol import Rows, closed_book, divide, refuse_kinds
 from burnish.decide.recommendation import Candidate, Recommendation, recommend
 from burnish.decide.report import write_report
 from burnish.decide.statistics import Comparison, compare, detectable, detectable_between, difference, holm, mcnemar
 from burnish.decide.update import knowledge_update
-from burnish.decide.weights import forgotten
 from burnish.decide.words import sentences
 from burnish.devices import choose_device
 from burnish.errors import RunError, UsageError
+from burnish.forgetting import changed, general_answers, general_probe
 from burnish.gather import gather
-from burnish.models import find_model, load_model
+from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, seen_by
 from burnish.retrieval import Embed, Index, build, update
 from burnish.scores import groups_of, intervals
@@ -145,14 +145,14 @@ def _decided(plan: Plan, rows: Rows, output: Path, effort: Effort) -> dict[str, 
     written = _frame(bench, effort, done, left, failed)
     need = data_need(bench, done, effort)
     probes = _probes(bench, done, effort)
-    changed = knowledge_update(bench, done, effort) if settings.facts and bench.index is not None else None
+    updated = knowledge_update(bench, done, effort) if settings.facts and bench.index is not None else None
     groups = groups_of([item.task for item in rows.test])
     score = bench.scores[bench.headline]
     table = statistics(bench, {name: result.said.answers for name, result in done.items()}, rows.test, bench.headline)
     comparison = compare(table, groups, score, seed=plan.resolved.config.seed)
-    spent = costs(bench, done, probes["latency"], index_seconds, changed)
+    spent = costs(bench, done, probes["latency"], index_seconds, updated)
     candidates = [
-        Candidate(name, spent[name]["cost"], ARMS[name].parts, _broken(bench, name, done[name], probes), ARMS[name].offered)
+        Candidate(name, spent[name]["cost"], ARMS[name].parts, _broken(bench, name, probes), ARMS[name].offered)
         for name in done
         if name in spent
     ]
@@ -170,10 +170,11 @@ def _decided(plan: Plan, rows: Rows, output: Path, effort: Effort) -> dict[str, 
     }
     written |= {
         "data_need": need,
-        "update": changed,
+        "update": updated,
         "recommendation": _told(found),
         "gates": {one.name: one.failed for one in candidates if one.failed},
     }
+    written["break_even"] = None if found is None else break_evens(spent, found.arm, updates=settings.updates)
     written["detectable"] = _detectable(bench, comparison, found)
     return written | {"sentences": sentences(written)}
 
@@ -235,7 +236,10 @@ def _probes(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[st
     items = bench.rows.test[:: max(1, len(bench.rows.test) // bench.settings.probe_rows)][: bench.settings.probe_rows]
     asked = {name: result for name, result in done.items() if result.arm.weights != "none" and result.arm.offered}
     models = {name: model for name, result in asked.items() if (model := model_of(bench, result)) is not None}
-    found: dict[str, Any] = {"consistency": {}, "abstention": {}}
+    found: dict[str, Any] = {"consistency": {}, "abstention": {}, "forgetting": _forgetting(bench, asked, models, effort)}
+    found["memory"] = {
+        name: {"weights": measure.weight_bytes(model), "index": _index_bytes(bench, asked[name])} for name, model in models.items()
+    }
     for name, result in asked.items():
         effort.watch.say(f"Measuring how far {name} agrees with itself, and when it says that it does not know")
         found["consistency"][name] = measure.consistency(bench, result.arm, result.setting, items, models[name])
@@ -248,14 +252,37 @@ def _probes(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[st
     return found
 
 
-def _broken(bench: Bench, name: str, result: Result, probes: Mapping[str, Any]) -> tuple[str, ...]:
+def _forgetting(
+    bench: Bench, asked: Mapping[str, Result], models: Mapping[str, Model], effort: Effort
+) -> dict[str, dict[str, Any]]:
+    """Return what each arm with weights of its own lost on the general probe, beside the base that all share."""
+    tuned = {name: models[name] for name, result in asked.items() if result.folder is not None and result.arm.weights != "random"}
+    if not tuned or not bench.plan.resolved.config.evaluate.forgetting:
+        return {}
+    effort.watch.say("Asking the base and the tuned arms general questions")
+    probe, renderer = general_probe(seen_by(bench.plan.found)), bench.part.renderer
+    before = general_answers(bench.model, renderer, probe)
+    known: dict[str, dict[str, Any]] = {}
+    for name, model in tuned.items():
+        folder = str(asked[name].folder)
+        if folder not in known:  # two arms may share their weights
+            known[folder] = changed(before, general_answers(model, renderer, probe), probe)
+    return {name: known[str(asked[name].folder)] for name in tuned}
+
+
+def _index_bytes(bench: Bench, result: Result) -> int:
+    """Return the bytes of the index of an arm that looks in one."""
+    folder = bench.folder / "index"
+    return sum(file.stat().st_size for file in folder.iterdir()) if result.arm.looks else 0
+
+
+def _broken(bench: Bench, name: str, probes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the user's limits that an arm breaks, in words."""
     settings, broken = bench.settings, []
     timed = probes["latency"].get(name)
     if settings.latency_limit is not None and timed is not None and timed["p95"] > settings.latency_limit:
         broken.append(f"95 % of answers within {timed['p95']:.0f} ms, allowed are {settings.latency_limit:g}")
-    general = forgotten(result.folder) if result.folder is not None else None
-    scores: Any = (general or {}).get("scores")
+    scores: Any = probes["forgetting"].get(name, {}).get("scores")
     lost = (scores or {}).get("bits_per_byte", {}).get("difference", {}).get("mean")
     if settings.forgetting_limit is not None and lost is not None and lost > settings.forgetting_limit:
         broken.append(f"general text {lost:.2f} bits per byte harder to read, allowed are {settings.forgetting_limit:g}")
@@ -318,7 +345,8 @@ def _arm(
             "seconds": result.ledger.seconds,
             "tried": result.ledger.trials,
         },
-        "forgetting": forgotten(result.folder) if result.folder is not None else None,
+        "forgetting": probes["forgetting"].get(name),
+        "memory": probes["memory"].get(name),
         "folder": None if result.folder is None else str(result.folder),
     }
     if name in spent:

@@ -183,7 +183,12 @@ def recall(bench: Bench, items: Sequence[Item], said: Said) -> dict[str, Any] | 
     return _shares(hits, [items[place] for place in known])
 
 
-# --------------------------------------------------------------------------------------------------------------------------- latency
+# ------------------------------------------------------------------------------------------------------------------- memory, latency
+
+
+def weight_bytes(model: Model) -> int:
+    """Return the bytes of a model's weights as they lie in memory."""
+    return sum(one.numel() * one.element_size() for one in model.network.parameters())
 
 
 def latency(bench: Bench, arms: Mapping[str, tuple[Arm, Setting, Model]], items: Sequence[Item]) -> dict[str, dict[str, float]]:

@@ -6,8 +6,8 @@ its technique merges: an adapter beside the weights would make every answer slow
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +22,11 @@ from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Setting, gold, looked_up
 from burnish.decide.prompts import Help, fit, put
 from burnish.decide.protocol import Item, write_dialogs
-from burnish.errors import BurnishError
-from burnish.models import Model, load_model
+from burnish.models import Model, fingerprint, load_model
 from burnish.runs import Run
 from burnish.techniques import TECHNIQUES
 from burnish.tune import Watch, tune
+from burnish.types import Expected
 
 SHARE_WITH_EVIDENCE = 0.8
 """Of the training prompts with passages, the share that holds the right one: Zhang et al. 2024, "RAFT", arXiv 2403.10131."""
@@ -65,28 +65,19 @@ def write_rows(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], 
     return write_dialogs(shown, file)
 
 
-def learn(
-    bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch, forgetting: bool = False
-) -> Learned:
+def learn(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch) -> Learned:
     """Tune the arm on rows in a run directory of its own, or take the one that is there, and go on with one that was interrupted.
 
-    Raises what `tune` raises.
+    The directory's name ends with a digest of all that its weights follow from, so that none is ever taken for another. Raises what `tune` raises.
     """
-    resolved = _run(bench, arm, setting, name, items, forgetting=forgetting)
+    resolved = _run(bench, arm, setting, name, items)
     folder = Path(resolved.config.output)
-    if folder.exists() and not runs.is_finished(folder) and (Run(folder).status_json.exists() or not any(folder.iterdir())):
-        try:
-            tune(resolved, resume=True, watch=watch)
-        except BurnishError as error:
-            if error.exit_code != 2:
-                raise
-            shutil.rmtree(folder)  # it was begun with other rows: nothing of it can be gone on with
     if not runs.is_finished(folder):
-        tune(resolved, watch=watch)
+        tune(resolved, resume=folder.exists(), watch=watch)
     return Learned(folder, float(json.loads(Run(folder).report_json.read_text(encoding="utf-8"))["run"]["seconds"]))
 
 
-def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, forgetting: bool) -> Resolved:
+def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item]) -> Resolved:
     """Return the run of a tuned arm: the user's own, with the rows and the output of the arm, and nothing measured that is measured here."""
     before = bench.plan.resolved
     rows, own = bench.folder / "rows", before.config
@@ -101,7 +92,7 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
                 "test_share": 0.0,
                 "format": "messages",
                 "max_length": own.data.max_length,
-                "long_rows": "cut" if arm.weights == "tuned on context" else own.data.long_rows,
+                "long_rows": own.data.long_rows,
                 "near_duplicates": False,
             }
         )
@@ -110,16 +101,23 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
     train_settings = own.train.model_copy(
         update={"learning_rate": None if rate is None else rate * setting.rate, "steps": None, "epochs": own.train.epochs or 3}
     )
+    told = {
+        "rows": [file.read_text(encoding="utf-8") for file in (train, dev)],
+        "model": [bench.model.found.name, fingerprint(bench.model.found), arm.weights],
+        "run": own.model_dump(mode="json", include={"seed", "dtype", "technique", "evaluate"}),
+        "train": train_settings.model_dump(mode="json"),
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     changes = {
         "data": data,
         "task": {},
-        "output": str(bench.folder / "runs" / name),
+        "output": str(bench.folder / "runs" / f"{name}-{digest}"),
         "train": train_settings,
         "save": own.save.model_copy(update={"every": 0}),
-        "evaluate": own.evaluate.model_copy(update={"baseline": False, "forgetting": forgetting, "every": 0}),
+        "evaluate": own.evaluate.model_copy(update={"baseline": False, "forgetting": False, "every": 0}),
         "log": own.log.model_copy(update={"tensorboard": False}),
         "decide": DecideConfig(),
-        "score": tuple(bench.part.config.score),
+        "score": _scores(bench, items[0]),
     }
     resolved = replace(before, config=own.model_copy(update=changes), file=None, notes=())
     if arm.weights == "random":
@@ -128,6 +126,12 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
         full = {"technique": Choice(name="full"), "train": train_settings.model_copy(update={"learning_rate": None})}
         return replace(resolved, config=resolved.config.model_copy(update=full if own.technique.name != "full" else {}))
     return config.with_value(resolved, "model", _absolute(bench.model.found.name), origin="decide")
+
+
+def _scores(bench: Bench, item: Item) -> tuple[str, ...]:
+    """Return the run's scores that dialogs can be measured by, which hold texts and no labels; none of them: the data's own."""
+    task = replace(item.task, expected=Expected(texts=item.task.expected.texts))
+    return tuple(name for name, score in bench.scores.items() if score.applies(task) and score.needs == "text")
 
 
 def _absolute(name: str) -> str:
@@ -169,10 +173,3 @@ def technique_of(folder: Path) -> str:
     """Return the technique that a run was tuned with."""
     report = json.loads(Run(folder).report_json.read_text(encoding="utf-8"))
     return str(report["run"]["technique"])
-
-
-def forgotten(folder: Path) -> dict[str, object] | None:
-    """Return what a run's report says of the general probe, None where it was not measured."""
-    report = json.loads(Run(folder).report_json.read_text(encoding="utf-8"))
-    found = report.get("forgetting")
-    return found if isinstance(found, dict) else None
