@@ -230,6 +230,7 @@ def test_figures_have_rows_and_every_arm_the_same_effort(decided: dict[str, Any]
         assert arm["ledger"]["labels"] in (0, decision["rows"]["train"])
     assert decision["recommendation"]["label"] == "provisional" and decision["arms"][decision["recommendation"]["arm"]]["offered"]
     assert any("fewer than 100" in sentence for sentence in decision["sentences"])
+    assert any("So few rows show differences of about 29 points" in sentence for sentence in decision["sentences"])
     ways = {(way["arm"], way["way"]) for way in decision["update"]["ways"]}
     assert ("retrieval_bm25", "documents indexed anew") in ways and len([arm for arm, _ in ways if arm == "tuned"]) == 2
     assert [size["rows"] for size in decision["data_need"]["sizes"]][-1] == decision["rows"]["train"]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Effort:
 
 def carry_out(bench: Bench, name: str, arm: Arm, effort: Effort, done: dict[str, Result]) -> Result:
     """Return the result of an arm, kept from before where nothing that it depends on has changed. Raises what carrying it out raises."""
-    key, file = _key(bench, name, arm, effort), bench.folder / "arms" / f"{name}.json"
+    key, file = _key(bench, name, arm, effort, done), bench.folder / "arms" / f"{name}.json"
     if (kept := _kept(file, key, bench, arm)) is not None:
         effort.watch.say(f"{name}: kept from before")
         return kept
@@ -66,7 +66,7 @@ def carry_out(bench: Bench, name: str, arm: Arm, effort: Effort, done: dict[str,
     elif name == "tuned_with_retrieval":
         result = _glued(bench, arm, effort, done)
     else:
-        result = _learned(bench, name, arm, effort)
+        result = _learned(bench, name, arm, effort, done)
     _keep(file, key, result)
     return result
 
@@ -88,9 +88,15 @@ def _without_model(bench: Bench, name: str, arm: Arm) -> Result:
     return Result(arm, Setting(), said, Ledger(labels=len(train)), seconds)
 
 
-def _learned(bench: Bench, name: str, arm: Arm, effort: Effort) -> Result:
-    """Return a tuned arm: a run for each learning rate that may be tried, the best on dev rows asked the held-out ones."""
-    passages = min(2, max(bench.settings.passages)) if arm.looks else 0
+def _learned(bench: Bench, name: str, arm: Arm, effort: Effort, done: dict[str, Result]) -> Result:
+    """Return a tuned arm: a run for each learning rate that may be tried, the best on dev rows asked the held-out ones.
+
+    With passages it learns with as many as the arm that looks by words chose on dev rows.
+    """
+    plain_retrieval = done.get("retrieval_bm25")
+    passages = (
+        (plain_retrieval.setting.passages if plain_retrieval is not None else min(bench.settings.passages)) if arm.looks else 0
+    )
     once = arm.weights == "random" or (effort.quick and arm.weights == "tuned on context")
     settings = [Setting(passages=passages, rate=rate) for rate in RATES[: 1 if once else effort.trials]]
     runs_of: dict[Setting, Learned] = {}
@@ -157,7 +163,7 @@ def model_of(bench: Bench, result: Result) -> Model | None:
 # --------------------------------------------------------------------------------------------------------------------- kept results
 
 
-def _key(bench: Bench, name: str, arm: Arm, effort: Effort) -> str:
+def _key(bench: Bench, name: str, arm: Arm, effort: Effort, done: Mapping[str, Result]) -> str:
     """Return a sha256 of everything that an arm's result follows from."""
     config = bench.plan.resolved.config
     settings = config.decide.model_dump(mode="json", include={"examples", "passages", "passage_size", "instructions", "embedder"})
@@ -168,6 +174,10 @@ def _key(bench: Bench, name: str, arm: Arm, effort: Effort) -> str:
         "model": fingerprint(bench.model.found) or bench.model.found.name,
         "settings": settings,
         "effort": [effort.trials, effort.quick],
+        # Some arms begin where others ended: with their weights, or as many passages.
+        "before": {
+            one: asdict(done[one].setting) for one in ("retrieval_bm25", "tuned") if one in done and one != name and arm.looks
+        },
         "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train"}),
         "longest": bench.part.renderer.max_length,
         "answer": bench.answer_tokens,

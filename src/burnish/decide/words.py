@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from burnish.decide.recommendation import FEWEST_ROWS
 from burnish.report_words import duration, figure
 
 NAMES = {
@@ -77,6 +78,9 @@ def _advice(decision: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[s
         )
     if found["reasons"]:
         yield f"Provisional because of {'; '.join(found['reasons'])}."
+    least = decision.get("detectable", {}).get("formula_at_20_percent_discordant")
+    if least is not None and decision["rows"]["test"] < FEWEST_ROWS:
+        yield f"So few rows show differences of about {100 * least:.0f} points, and smaller ones by luck."
     if found["label"] != "proven":
         needed = found["rows"]
         yield (
