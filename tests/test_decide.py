@@ -17,6 +17,7 @@ from burnish.decide.bench import Bench, Setting, gold, help_for
 from burnish.decide.prompts import Help, fit, put
 from burnish.decide.protocol import Item, closed_book, divide, refuse_leaks
 from burnish.decide.report import page
+from burnish.decide.search import INSTRUCTIONS, choose
 from burnish.decide.update import changed_facts
 from burnish.decide.weights import training_help, write_rows
 from burnish.decide.words import sentences
@@ -208,6 +209,34 @@ def test_changed_facts_stand_in_the_changed_documents_alone(bench: Bench) -> Non
         assert change.before.answer != change.after.answer
         assert change.after.answer in text and f" {change.before.answer}." not in text
         assert all(one.document == change.before.document for one in change.neighbours)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 5, 20])
+def test_a_searched_prompt_keeps_to_its_trials_and_takes_the_best(bench: Bench, trials: int) -> None:
+    worth = {"": 0.2, INSTRUCTIONS[0]: 0.1, INSTRUCTIONS[1]: 0.4}
+
+    def measure(setting: Setting) -> float:
+        return worth.get(setting.instruction, 0.3) + 0.01 * setting.examples - 0.005 * (setting.layout == "inline")
+
+    best, ledger = choose(bench, ARMS["optimised_prompt"], trials=trials, measure=measure)
+    assert len(ledger.trials) <= trials
+    assert measure(best) == pytest.approx(max(trial["value"] for trial in ledger.trials))
+    if trials == 20:
+        assert best.instruction == INSTRUCTIONS[1] and best.examples == max(bench.settings.examples) and best.layout == "turns"
+
+
+def test_every_arm_has_its_trials_and_of_equals_takes_the_plainest(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def measure(setting: Setting) -> float:
+        seen.append(setting.told())
+        return 0.0
+
+    for name in ("few_shot_fixed", "few_shot_nearest", "retrieval_bm25"):
+        seen.clear()
+        best, ledger = choose(bench, ARMS[name], trials=3, measure=measure)
+        assert len(seen) == len(set(seen)) == len(ledger.trials) == 3
+        assert best.told() == seen[0]
 
 
 # --------------------------------------------------------------------------------------------------------------- a whole decision

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from burnish.decide.costs import break_evens
+from burnish.decide.need import overtakes
 from burnish.decide.recommendation import Candidate, Cost, break_even, break_even_band, recommend
 from burnish.decide.statistics import compare, detectable, detectable_between, difference, holm, mcnemar
 from burnish.scores import SCORES
@@ -150,3 +153,27 @@ def test_detectable_differences_are_those_of_the_formula() -> None:
 
 def test_holm_is_never_below_the_plain_probability() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {"a": pytest.approx(0.03), "b": pytest.approx(0.06), "c": pytest.approx(0.06)}
+
+
+def test_tuning_overtakes_where_its_line_crosses() -> None:
+    def size(rows: int, few: float, tuned: float) -> dict[str, Any]:
+        return {"rows": rows, "few_shot_nearest": {"mean": few}, "tuned": {"mean": tuned}}
+
+    table = [size(100, 0.5, 0.3), size(200, 0.5, 0.4), size(400, 0.5, 0.6), size(800, 0.5, 0.7)]
+    assert overtakes(table, higher=True, margin=0.03) == pytest.approx(200 * 2**0.5, abs=1)
+    assert overtakes(table[2:], higher=True, margin=0.03) == 400
+    assert overtakes(table[:2], higher=True, margin=0.03) is None
+    assert overtakes([size(100, 0.5, 0.51)], higher=True, margin=0.03) is None
+    assert overtakes([size(100, 0.5, 0.3)], higher=False, margin=0.03) == 100
+
+
+def test_break_evens_say_which_arm_wins_in_the_long_run() -> None:
+    spent = {
+        "tuned": {"cost": Cost(1000, 0.1, 20), "band": (0.09, 0.11)},
+        "retrieval": {"cost": Cost(10, 0.3, 1), "band": (0.28, 0.32)},
+    }
+    for chosen, other in (("tuned", "retrieval"), ("retrieval", "tuned")):
+        none, some, more = break_evens(spent, chosen, updates=12)[other]
+        assert {row["cheaper"] for row in (none, some, more)} == {"tuned"}
+        assert none["middle"] == pytest.approx(990 / 0.2) and some["middle"] == pytest.approx((990 + 12 * 19) / 0.2)
+        assert none["least"] < none["middle"] < none["most"] < more["most"]

@@ -52,8 +52,10 @@ class Setting:
     def told(self) -> str:
         """Return what was chosen, in words."""
         parts = [f"instruction {self.instruction!r}"] if self.instruction else []
-        parts += [f"{self.examples} examples ({self.examples_by}, {self.layout})"] if self.examples else []
-        parts += [f"{self.passages} passages"] if self.passages else []
+        parts += (
+            [f"{self.examples} example{'s' * (self.examples > 1)} ({self.examples_by}, {self.layout})"] if self.examples else []
+        )
+        parts += [f"{self.passages} passage{'s' * (self.passages > 1)}"] if self.passages else []
         parts += [f"learning rate × {self.rate:g}"] if self.rate != 1.0 else []
         return ", ".join(parts) or "nothing to choose"
 

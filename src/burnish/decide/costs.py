@@ -52,15 +52,20 @@ def _update_seconds(name: str, result: Result, index_seconds: float, documents: 
 
 
 def break_evens(spent: Mapping[str, Mapping[str, Any]], chosen: str, *, updates: float) -> dict[str, list[dict[str, Any]]]:
-    """Return by other arm from how many questions the chosen one is cheaper: (least, middle, most) for no updates, those given, and four times those."""
+    """Return by other arm from how many questions on which of the two costs less, with a band, for no updates, those given, and four times those.
+
+    "cheaper" is the arm whose questions cost less, so that it wins in the long run; "middle" None: it does so at no number of questions.
+    """
     one = spent[chosen]
     found: dict[str, list[dict[str, Any]]] = {}
     for name, other in spent.items():
         if name == chosen:
             continue
+        first, second = (one, other) if one["cost"].per_query <= other["cost"].per_query else (other, one)
         rows = []
         for number in dict.fromkeys((0.0, updates, 4 * updates)):
-            low, middle, high = break_even_band(one["cost"], other["cost"], (one["band"], other["band"]), updates=number)
-            rows.append({"updates": number, "least": low, "middle": middle, "most": high})
+            low, middle, high = break_even_band(first["cost"], second["cost"], (first["band"], second["band"]), updates=number)
+            cheaper = chosen if first is one else name
+            rows.append({"updates": number, "cheaper": cheaper, "least": low, "middle": middle, "most": high})
         found[name] = rows
     return found

@@ -46,7 +46,7 @@ def data_need(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[
         table.append({"rows": rows, **{name: row[name] for name in names}, "n": row["n"]})
     written: dict[str, Any] = {"score": bench.headline, "sizes": table, "labels": lacking(bench, done)}
     if len(names) == 2:
-        written["overtakes"] = overtakes(table, higher=score.higher_is_better)
+        written["overtakes"] = overtakes(table, higher=score.higher_is_better, margin=bench.settings.margin)
     return written | {"doubling": {name: _doubling(bench, name, answers, groups) for name in names}}
 
 
@@ -60,14 +60,14 @@ def _answers(bench: Bench, name: str, result: Result, kept: Sequence[Any], share
     return ask(less, arm, result.setting, bench.rows.test, open_merged(learned.folder, bench.model)).answers
 
 
-def overtakes(table: Sequence[Mapping[str, Any]], *, higher: bool) -> int | None:
+def overtakes(table: Sequence[Mapping[str, Any]], *, higher: bool, margin: float) -> int | None:
     """Return the number of rows from which tuning is ahead at every larger size that was measured, between sizes by the line through them.
 
-    None where it is not ahead with all rows. Quality is taken as straight in the logarithm of the number of rows.
+    None where it is not ahead by the margin with all rows. Quality is taken as straight in the logarithm of the number of rows.
     """
     sign = 1.0 if higher else -1.0
     ahead = [sign * (row["tuned"]["mean"] - row["few_shot_nearest"]["mean"]) for row in table]
-    if ahead[-1] <= 0:
+    if ahead[-1] < margin:
         return None
     place = len(ahead) - 1
     while place > 0 and ahead[place - 1] > 0:
