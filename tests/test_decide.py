@@ -184,6 +184,14 @@ def test_prompts_fit_whatever_is_asked_for(bench: Bench, layout: Any) -> None:
         assert given.passages and given.passages[0] == wanted.passages[0]
 
 
+def test_the_whole_corpus_is_an_arm_where_it_fits(bench: Bench) -> None:
+    short = [replace(one, text=one.text[:60]) for one in bench.rows.documents[:2]]
+    small = replace(bench, rows=replace(bench.rows, documents=short))
+    assert decision_module._corpus_fits(small) and not decision_module._corpus_fits(bench)
+    shown = help_for(small, ARMS["whole_corpus"], Setting(), bench.rows.test[0]).passages
+    assert shown == tuple(one.text for one in short)
+
+
 def test_nearest_examples_never_hold_the_question_itself(bench: Bench) -> None:
     for item in bench.rows.train[:6]:
         examples = help_for(bench, ARMS["few_shot_nearest"], Setting(examples=3), item).examples
