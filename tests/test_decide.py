@@ -357,6 +357,10 @@ def told(**values: float) -> dict[str, Any]:
 )
 def test_sentences_say_what_the_figures_say(values: dict[str, float], said: str) -> None:
     assert any(said in sentence for sentence in sentences(told(**values)))
+    unmoved = sentences(told(zero_shot=0.97, retrieval_bm25=0.5, gold_passage=0.97))
+    assert not any("Fix retrieval" in sentence or "do not hold" in sentence for sentence in unmoved), (
+        "documents are not needed at all"
+    )
     calm = sentences(told(zero_shot=0.5, tuned=0.7, retrieval_bm25=0.55, tuned_on_context=0.8, gold_passage=0.6))
     assert not any(
         word in sentence for sentence in calm for word in ("Fix retrieval", "do not glue", "do not hold", "Nothing works")

@@ -160,11 +160,11 @@ def test_tuning_overtakes_where_its_line_crosses() -> None:
         return {"rows": rows, "few_shot_nearest": {"mean": few}, "tuned": {"mean": tuned}}
 
     table = [size(100, 0.5, 0.3), size(200, 0.5, 0.4), size(400, 0.5, 0.6), size(800, 0.5, 0.7)]
-    assert overtakes(table, higher=True, margin=0.03) == pytest.approx(200 * 2**0.5, abs=1)
-    assert overtakes(table[2:], higher=True, margin=0.03) == 400
-    assert overtakes(table[:2], higher=True, margin=0.03) is None
-    assert overtakes([size(100, 0.5, 0.51)], higher=True, margin=0.03) is None
-    assert overtakes([size(100, 0.5, 0.3)], higher=False, margin=0.03) == 100
+    assert overtakes(table, "few_shot_nearest", higher=True, margin=0.03) == pytest.approx(200 * 2**0.5, abs=1)
+    assert overtakes(table[2:], "few_shot_nearest", higher=True, margin=0.03) == 400
+    assert overtakes(table[:2], "few_shot_nearest", higher=True, margin=0.03) is None
+    assert overtakes([size(100, 0.5, 0.51)], "few_shot_nearest", higher=True, margin=0.03) is None
+    assert overtakes([size(100, 0.5, 0.3)], "few_shot_nearest", higher=False, margin=0.03) == 100
 
 
 def test_break_evens_say_which_arm_wins_in_the_long_run() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from burnish.decide.arms import ARMS
-from burnish.decide.bench import Bench, ask, statistics, with_pool
+from burnish.decide.bench import Bench, ask, statistics, value, with_pool
 from burnish.decide.carry_out import Effort, Result, with_rows
 from burnish.decide.statistics import difference
 from burnish.decide.weights import learn, open_merged
+from burnish.decide.words import PROMPTED
 from burnish.scores import groups_of, intervals
 from burnish.types import Answer
 
@@ -26,8 +27,8 @@ FEW_ROWS = 10
 
 
 def data_need(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[str, Any] | None:
-    """Return quality by number of rows of the prompted arm with nearest examples and of the tuned one; None where neither was carried out."""
-    names = [name for name in ("few_shot_nearest", "tuned") if name in done]
+    """Return quality by number of rows of the best prompted arm and of the tuned one; None where neither was carried out."""
+    names = [*_best_prompt(bench, done), *(["tuned"] if "tuned" in done else [])]
     if not names:
         return None
     everything = bench.rows.train
@@ -46,13 +47,25 @@ def data_need(bench: Bench, done: Mapping[str, Result], effort: Effort) -> dict[
         table.append({"rows": rows, **{name: row[name] for name in names}, "n": row["n"]})
     written: dict[str, Any] = {"score": bench.headline, "sizes": table, "labels": lacking(bench, done)}
     if len(names) == 2:
-        written["overtakes"] = overtakes(table, higher=score.higher_is_better, margin=bench.settings.margin)
+        written |= {
+            "prompted": names[0],
+            "overtakes": overtakes(table, names[0], higher=score.higher_is_better, margin=bench.settings.margin),
+        }
     return written | {"doubling": {name: _doubling(bench, name, answers, groups) for name in names}}
+
+
+def _best_prompt(bench: Bench, done: Mapping[str, Result]) -> list[str]:
+    """Return the prompted arm with the best answers, in a list; nothing where none was carried out."""
+    there = [name for name in PROMPTED if name in done]
+    return [max(there, key=lambda name: value(bench, done[name].said))] if there else []
 
 
 def _answers(bench: Bench, name: str, result: Result, kept: Sequence[Any], share: int, effort: Effort) -> Sequence[Answer]:
     """Return an arm's answers when it has only these rows, with the setting that it chose on all of them."""
-    arm, less = ARMS[name], with_pool(with_rows(bench, kept), kept)
+    arm = ARMS[name]
+    if arm.weights == "base" and not result.setting.examples:
+        return result.said.answers  # what stands in its prompt does not come from the rows
+    less = with_pool(with_rows(bench, kept), kept)
     if arm.weights == "base":
         return ask(less, arm, result.setting, bench.rows.test, bench.model).answers
     effort.watch.say(f"Data need: tuning on 1/{share} of the rows")
@@ -60,13 +73,13 @@ def _answers(bench: Bench, name: str, result: Result, kept: Sequence[Any], share
     return ask(less, arm, result.setting, bench.rows.test, open_merged(learned.folder, bench.model)).answers
 
 
-def overtakes(table: Sequence[Mapping[str, Any]], *, higher: bool, margin: float) -> int | None:
-    """Return the number of rows from which tuning is ahead at every larger size that was measured, between sizes by the line through them.
+def overtakes(table: Sequence[Mapping[str, Any]], prompted: str, *, higher: bool, margin: float) -> int | None:
+    """Return the number of rows from which tuning is ahead of a prompted arm at every larger size that was measured, between sizes by the line through them.
 
     None where it is not ahead by the margin with all rows. Quality is taken as straight in the logarithm of the number of rows.
     """
     sign = 1.0 if higher else -1.0
-    ahead = [sign * (row["tuned"]["mean"] - row["few_shot_nearest"]["mean"]) for row in table]
+    ahead = [sign * (row["tuned"]["mean"] - row[prompted]["mean"]) for row in table]
     if ahead[-1] < margin:
         return None
     place = len(ahead) - 1
@@ -93,8 +106,8 @@ def lacking(bench: Bench, done: Mapping[str, Result]) -> list[dict[str, Any]]:
     """Return the labels with few rows that the tuned arm (or the best prompt) answers worse than the others, the worst first."""
     if not any(item.task.expected.labels for item in bench.rows.test):
         return []
-    name = "tuned" if "tuned" in done else "few_shot_nearest"
-    if name not in done:
+    name = next(iter([*(["tuned"] if "tuned" in done else []), *_best_prompt(bench, done)]), None)
+    if name is None:
         return []
     learned: dict[str, int] = defaultdict(int)
     for item in bench.rows.train:

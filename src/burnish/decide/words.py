@@ -43,7 +43,7 @@ MISSED = 0.8
 """Share of questions with the right passage among those shown, below which retrieval is what limits."""
 FAR = 0.10
 """How far an arm must fall short for it to be said."""
-PERFECT, HOPELESS = 0.97, 0.05
+PERFECT, GOOD, HOPELESS = 0.97, 0.9, 0.05
 
 
 def name_of(arm: str) -> str:
@@ -116,12 +116,13 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
     gold, zero = mean("gold_passage"), mean("zero_shot")
     recall = (arms[best].get("recall") or {}).get("mean") if best is not None else None
     retrieval = mean(best) if best is not None else None
-    if gold is not None and retrieval is not None and recall is not None and gold - retrieval > FAR and recall < MISSED:
+    missed = gold is not None and retrieval is not None and gold - max(retrieval, zero or 0.0) > FAR
+    if missed and recall is not None and recall < MISSED:
         yield (
             f"Fix retrieval first: with the right passage {figure(gold)} would be reached, {name_of(best or '')} reaches {figure(retrieval)} because it "
             f"shows the right passage to only {100 * recall:.0f} % of the questions."
         )
-    if gold is not None and zero is not None and gold - zero < 0.01:
+    if gold is not None and zero is not None and gold - zero < 0.01 and zero < GOOD:
         yield f"Your documents do not hold the answers, or the model cannot read them: with the right passage {figure(gold)}, without any {figure(zero)}."
     glued, own = mean("tuned_with_retrieval"), mean("tuned")
     other = max([value for value in (own, retrieval) if value is not None], default=None)
@@ -135,7 +136,7 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
         yield f"What the base knew already is worth {100 * (own - fresh):.0f} points: the same network from random weights gets {figure(fresh)}."
     need = decision.get("data_need")
     if need is not None and need.get("overtakes") is not None:
-        yield f"Tuning overtakes examples in the prompt at about {_rounded(need['overtakes']):,} rows."
+        yield f"Tuning overtakes prompting ({name_of(need['prompted'])}) at about {_rounded(need['overtakes']):,} rows."
     if need is not None and "tuned" in need["doubling"]:
         doubled = need["doubling"]["tuned"]
         yield (
