@@ -129,11 +129,12 @@ def _kinds(resolved: Resolved, objectives: Mapping[str, Objective]) -> list[str 
     None stands for writing. Raises ConfigError for packed rows of an encoder.
     """
     kinds = list(dict.fromkeys(one.head for one in objectives.values()))
-    if "masked" in kinds and resolved.config.train.packing:
+    restoring = any(one.head is not None and not one.adds_head for one in objectives.values())
+    if restoring and resolved.config.train.packing:
         raise ConfigError("train.packing = true: an encoder reads in both directions, so rows in one line would see each other.")
     if len(objectives) == 1 or kinds == [None]:
         return list(kinds)
-    return [BESIDE, *(kind for kind in kinds if kind in (None, "masked"))]
+    return [BESIDE, *dict.fromkeys(one.head for one in objectives.values() if not one.adds_head)]
 
 
 def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective]) -> _Opened:

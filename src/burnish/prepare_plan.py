@@ -55,12 +55,12 @@ class Plan:
     def heads(self) -> dict[str, HeadSpec]:
         """The heads beside the network, by task, where the run has several tasks."""
         heads = {name: part.rows.head for name, part in self.parts.items()} if len(self.parts) > 1 else {}
-        return {name: head for name, head in heads.items() if head is not None and head.kind != "masked"}
+        return {name: head for name, head in heads.items() if head is not None and not head.restores}
 
     @property
     def has_base(self) -> bool:
         """Whether the model before tuning can be asked: nothing of the network itself begins as random numbers, as a class's head does."""
-        return self.head is None or self.head.kind == "masked"
+        return self.head is None or self.head.restores
 
     def sequences(self) -> Iterator[Sequence]:
         """Yield every sequence that is learned from, of all tasks."""

@@ -7,7 +7,6 @@ load, adapt, resume, then for each step log, evaluate, save; at the end keep the
 from __future__ import annotations
 
 import gc
-import random
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +18,10 @@ from burnish.devices import Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import UsageError
 from burnish.finish import conclude
 from burnish.finish_single import singles
-from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
+from burnish.models import add_value_head, compile_layers, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
+from burnish.prepare_model import before_step_0
 from burnish.signals import Stop
 from burnish.train import TaskLoss, train
 from burnish.tune_batches import make_batches
@@ -85,9 +85,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     settings = plan.resolved.config
     device = tune_saving.chosen_device(plan, run, resumed=found.path is not None)
     watch.say(f"Loading {settings.model}")
-    _seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head, heads=plan.heads, terms=settings.model.add_terms)
-    adapt(model, plan.technique, settings.technique.options)
+    model = before_step_0(plan, device)
     if any("values" in part.objective.needs for part in plan.parts.values()):
         add_value_head(model)
     if device.compiled:
@@ -123,16 +121,6 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
     total, moving = model.parameters()
     watch.say(f"{total:,} parameters, {moving:,} of them trained ({settings.technique.name}), on {device.name} in {device.dtype}")
     return running
-
-
-def _seed(seed: int) -> None:
-    """Begin all global generators anew; ours are keyed by seed and step, but private code and dropout draw from these."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _loop(running: Running) -> None:

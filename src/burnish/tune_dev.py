@@ -6,12 +6,13 @@ Enters: a run under way. Leaves: its progress with the dev scores, and whether t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from burnish import runs, tune_saving
 from burnish.errors import Stopped
-from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
-from burnish.finish import asking_of, preferred
-from burnish.sampling import Options
+from burnish.evaluate import Asking, Measure, answer, joint
+from burnish.finish import preferred
+from burnish.finish_answers import asking_for, asking_of, preferences
 from burnish.tune_rollouts import warned
 from burnish.tune_state import Running
 from burnish.tune_stop import between_batches
@@ -80,20 +81,14 @@ def _dev_answers(running: Running, measure: Measure) -> Sequence[Answer]:
 
 def preferred_before(running: Running) -> dict[str, dict[str, list[Answer]]]:
     """Return what the model prefers before it is tuned, on dev and test rows of the tasks whose objective compares with that."""
-    found: dict[str, dict[str, list[Answer]]] = {"dev": {}, "test": {}}
-    for name, part in running.plan.parts.items() if running.ranks.rank == 0 else ():
-        scores = {one: score for one, score in resolve_scores(part.config.score).items() if score.needs == "preference"}
-        if scores and part.reads("reference"):
-            for side, tasks in (("dev", running.dev[name]), ("test", part.tasks("test"))):
-                found[side][name] = answer(running.model, part.asker, tasks, scores, asking_of(part, how_to_ask(running)))
-    return found
+    plan = running.plan
+    if running.ranks.rank > 0:
+        return {"dev": {}, "test": {}}
+    test = {name: part.tasks("test") for name, part in plan.parts.items()}
+    sides = {"dev": running.dev, "test": test}
+    return {side: preferences(plan, running.model, rows, how_to_ask(running)) for side, rows in sides.items()}
 
 
 def how_to_ask(running: Running) -> Asking:
     """Return how dev and test rows are put to the model, with a look at the stop signal between batches."""
-    settings = running.plan.resolved.config
-
-    options = Options(
-        max_tokens=settings.evaluate.max_tokens or 64, batch=settings.evaluate.batch, seed=settings.seed, long_prompts="cut"
-    )
-    return Asking(options, tokens=settings.train.tokens, between=between_batches(running))
+    return replace(asking_for(running.plan), between=between_batches(running))
