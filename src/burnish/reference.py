@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 Policy = Literal["as_it_stands", "adapter_off"]
 Units = list[list[Sequence]]
 
-TOLD = 1_000
-"""Sequences from which on it is told how far the reading has come."""
+TOLD = 20
+"""Sequences from which on it is told how far the reading has come, if they do not fit one batch."""
 
 
 def fill(
@@ -89,9 +89,9 @@ def log_probabilities(
             logprobs_N = _read(model, batch).cpu().numpy()
             for number, part in places:
                 found[number] = logprobs_N[part]
-            if len(sequences) >= TOLD and (read + len(places)) // tenth > read // tenth:
-                say(f"Reading what the model says before tuning: {read + len(places):,} of {len(sequences):,} sequences")
-            read += len(places)
+            before, read = read, read + len(places)
+            if len(sequences) >= TOLD and read // tenth > before // tenth and read < len(sequences):
+                say(f"Reading what the model says before tuning: {read:,} of {len(sequences):,} sequences")
     _refuse_not_finite(sequences, found)
     return found
 
