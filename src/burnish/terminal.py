@@ -120,3 +120,18 @@ def print_rows(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str
     for row in rows:
         table.add_row(*(get(row) for get in columns.values()))
     Console(highlight=False, markup=False).print(table)
+
+
+def print_entries(rows: list[dict[str, Any]]) -> None:
+    """Print each row with everything that is known of it, under its name: for what has too much to say for a table."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    for row in rows:
+        console.print(Text(str(row["name"]), style="bold"))
+        for key, value in row.items():
+            said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            if key != "name" and said:
+                console.print(Padding(said if key == "about" else f"{key.replace('_', ' ')}: {said}", (0, 0, 0, 4)))
