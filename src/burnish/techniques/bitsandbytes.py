@@ -76,10 +76,10 @@ def same_in_evaluation(network: Any) -> None:
 
 def _as_in_training(layer: Any, hidden: Any) -> Any:
     """Return what an 8-bit layer returns in training."""
-    import bitsandbytes
+    from bitsandbytes import matmul  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]  (it is optional)
 
     if layer.weight.CB is not None:
         layer.init_8bit_state()
     layer.state.is_training = True
     bias = None if layer.bias is None else layer.bias.to(hidden.dtype)
-    return bitsandbytes.matmul(hidden, layer.weight, bias=bias, state=layer.state)
+    return matmul(hidden, layer.weight, bias=bias, state=layer.state)
