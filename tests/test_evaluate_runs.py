@@ -42,16 +42,12 @@ BESIDE = {"baseline": True, "forgetting": False, "every": 0, "max_tokens": 4}
 @pytest.mark.parametrize(
     ("objective", "technique", "rows"),
     [
-        ("sft", "full", None),
         ("classification", "lora", None),
-        ("mlm", "full", None),
         ("mlm", "lora", None),
-        ("reward", "full", None),
         ("reward", "lora", "thumbs"),
         ("dpo", "prompt", None),
         ("dpo", "qlora", None),
         ("ipo", "full", None),
-        ("simpo", "lora", None),
     ],
 )
 def test_evaluate_says_what_the_report_says(objective: str, technique: str, rows: str | None, place: Path, tmp_path: Path) -> None:
@@ -104,6 +100,7 @@ def test_evaluate_takes_rows_that_a_head_judges(place: Path, tmp_path: Path) -> 
 def test_evaluate_draws_anew_only_when_asked_to(place: Path, tmp_path: Path) -> None:
     """`--seed` moves the intervals and nothing else; a score that finds nothing here is refused by name."""
     report = report_of(run_of(place, "sft", tmp_path / "run", evaluate=BESIDE, score="rouge_l"))
+    assert_same_report(api.evaluate(tmp_path / "run"), report)
     other = api.evaluate(tmp_path / "run", seed=99)
     assert other["scores"]["rouge_l"]["tuned"]["mean"] == report["scores"]["rouge_l"]["tuned"]["mean"]
     with pytest.raises(api.DataError, match="span_f1"):
