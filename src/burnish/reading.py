@@ -42,7 +42,7 @@ def read(
     windows. Of a text whose masked tokens are restored it is how many were. `between` is called between batches and may raise to stop.
     Raises ModelError for a model without a head, or with scores that are no finite numbers.
     """
-    if renderer.spec.kind == "masked":
+    if renderer.spec.restores:
         texts = [example for example in examples if isinstance(example, Task | Text)]
         return restored(model, renderer, texts, tokens=tokens, between=between)
     windows = [_windows(renderer, example) for example in examples]

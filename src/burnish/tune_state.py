@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a person is told while a run goes on: sentences, and a record per step (see `tune._record`)."""
+    """What a person is told while a run goes on: sentences, and a record per step (see `tune_log.log`)."""
 
     say: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None

@@ -230,6 +230,11 @@ class Objective:
     own_answers: Callable[..., float] | None = None
     """By its options, the share of the rows whose answer the model writes by itself before a teacher's streams are filled; None: none."""
 
+    @property
+    def adds_head(self) -> bool:
+        """Whether it reads by a head that begins as random numbers: not one that writes, nor an encoder's own over the vocabulary."""
+        return self.head not in (None, "masked")
+
     def own_share(self, options: Mapping[str, Any]) -> float:
         """Return the share of the rows that the model answers by itself with these options."""
         return self.own_answers(**options) if self.own_answers is not None else 0.0

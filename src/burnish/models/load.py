@@ -100,7 +100,7 @@ class Model:
 
     def reads(self, task: str) -> HeadSpec | None:
         """Return what the head says that answers for a task, None where the model writes the answer."""
-        own = None if self.spec is None or self.spec.kind == "masked" else self.spec
+        own = None if self.spec is None or self.spec.restores else self.spec
         return self.heads.get(task, own)
 
     def pad_id(self) -> int:

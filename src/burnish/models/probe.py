@@ -41,7 +41,7 @@ def probe(model: Model) -> None:
         apart = _head_runs_apart(model, ids_BT, whole_BTV) if model.spec is None else _scores_apart(model, ids_BT, whole_BTV)
         if not apart:
             model.head = "whole"
-            if model.spec is None or model.spec.kind == "masked":
+            if model.spec is None or model.spec.restores:
                 model.notes.append(
                     "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
                 )
@@ -108,7 +108,7 @@ def _scores_apart(model: Model, ids_BT: torch.Tensor, hidden_BTH: torch.Tensor) 
 
     assert model.spec is not None
     head = model.output_head()
-    if head is None or (model.encoder and model.spec.kind != "masked"):
+    if head is None or (model.encoder and not model.spec.restores):
         return False
     try:
         scores_BTC = head(hidden_BTH)
