@@ -54,9 +54,7 @@ BESIDE = {"baseline": True, "forgetting": False, "every": 0, "max_tokens": 4}
         ("simpo", "lora", None),
     ],
 )
-def test_evaluate_says_what_the_report_says(
-    objective: str, technique: str, rows: str | None, place: Path, tmp_path: Path
-) -> None:
+def test_evaluate_says_what_the_report_says(objective: str, technique: str, rows: str | None, place: Path, tmp_path: Path) -> None:
     """Also of ratings and restored tokens; and beside the policy before step 0, which new prompt tokens make another than the base."""
     run = run_of(place, objective, tmp_path / "run", technique=technique, evaluate=BESIDE)
     if rows:

@@ -94,10 +94,12 @@ def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Ask
     ]
     flat = [one for both in sides for one in both]
     if model.reads(renderer.task) is not None:
-        scores = head_scores(model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens)
+        scores = head_scores(
+            model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens, between=asking.between
+        )
         worth = iter([float(score_NC[0, 0]) for score_NC in scores])
     else:
-        said = likelihoods(model, flat, tokens_per_batch=asking.tokens)
+        said = likelihoods(model, flat, tokens_per_batch=asking.tokens, between=asking.between)
         worth = iter([-nll / (max(count, 1) if asking.per_token else 1) for nll, count in said])
     values = [[next(worth) for _ in both] for both in sides]
     return [both[0] - both[1] if len(both) == 2 else 0.0 for both in values]
@@ -131,7 +133,7 @@ def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking
     """Return (nll in nats, tokens, UTF-8 bytes) of each task's expected text, windows of one text added up."""
     windows = [renderer.within(renderer.likelihood(task), "drop") for task in tasks]
     flat = [sequence for parts in windows for sequence in parts]
-    found = iter(likelihoods(model, flat, tokens_per_batch=asking.tokens))
+    found = iter(likelihoods(model, flat, tokens_per_batch=asking.tokens, between=asking.between))
     totals = []
     for parts in windows:
         values = [next(found) for _ in parts]

@@ -44,7 +44,7 @@ def conclude(
     `before` holds what the policy preferred before step 0, by task, where an objective compares with that. `worth` is the reward that
     attempts worked for, as a score, by task ("" for the only one).
     """
-    plan = with_threshold(plan, model)
+    plan = with_threshold(plan, model, between=asking.between)
     atomic.write_directory(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
     )
@@ -152,12 +152,15 @@ def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return the answers of the model as it was before tuning, with a head of its own where the run gives it one."""
-    with before_tuning(plan, model) as before, heads_alone(plan, before, held_out) as settled:
+    with (
+        before_tuning(plan, model, between=asking.between) as before,
+        heads_alone(plan, before, held_out, between=asking.between) as settled,
+    ):
         return _answers(settled, before, held_out, asking)
 
 
 @contextmanager
-def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
+def before_tuning(plan: Plan, model: Model, *, between: Callable[[], None] | None = None) -> Iterator[Model]:
     """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again.
 
     What is loaded from the folder of a run on top of another adapter holds both in one, which cannot be switched back to the first. A
@@ -172,7 +175,7 @@ def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
         terms = plan.resolved.config.model.add_terms
         before = load_model(plan.found.name, model.target, head=plan.head, heads=plan.heads, terms=terms)
     else:
-        before = head_on_frozen_base(plan, model.target)
+        before = head_on_frozen_base(plan, model.target, between=between)
     try:
         yield before
     finally:

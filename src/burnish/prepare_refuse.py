@@ -57,10 +57,15 @@ def _not_averaged(resolved: Resolved, technique: Technique, objectives: Mapping[
     return None
 
 
+def cannot_be_heard(technique: Technique, objective: Objective) -> bool:
+    """Return whether a technique puts positions before what a model writes, and the objective has it read instead."""
+    return technique.virtual_positions is not None and objective.head is not None
+
+
 def refuse_silent(resolved: Resolved, technique: Technique, objectives: Mapping[str, Objective]) -> None:
     """Raise ConfigError for a technique that puts positions before what a model writes, where an objective has it read instead."""
-    silent = next((name for name, one in objectives.items() if one.head is not None), None)
-    if technique.virtual_positions is not None and silent is not None:
+    silent = next((name for name, one in objectives.items() if cannot_be_heard(technique, one)), None)
+    if silent is not None:
         config = resolved.config
         raise ConfigError(
             f"technique {config.technique.name!r} puts learned positions before a text that the model goes on writing, but with objective "

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from burnish.atomic import make_directory, write_file
-from burnish.data.batching import FixedBatches, collate, cut_packed, cut_padded
+from burnish.data.batching import FixedBatches
 from burnish.devices import Ranks
 from burnish.errors import ModelError, combined
-from burnish.models import Model, as_in_training, forward
+from burnish.models import Model, as_in_training, forward, numbered_batches
 from burnish.types import Batch, Sequence
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Policy = Literal["as_it_stands", "adapter_off"]
 Units = list[list[Sequence]]
+
+TOLD = 20
+"""Sequences from which on it is told how far the reading has come, if they do not fit one batch."""
 
 
 def fill(
@@ -80,18 +83,15 @@ def log_probabilities(
     """
     _refuse_long(model, sequences)
     found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(sequences)
-    # The group carries each sequence's number through the batches, which are cut by length.
-    units = [[replace(one, group=number + 1, task="main", streams={})] for number, one in enumerate(sequences) if len(one.at_N)]
-    micro_batches = (cut_packed if packing else cut_padded)(units, tokens)
-    tenth = max(1, len(micro_batches) // 10)
+    read, tenth = 0, max(1, len(sequences) // 10)
     with _quiet(model, policy):
-        for number, micro in enumerate(micro_batches, 1):
-            batch = collate(micro, packing=packing, pad_id=model.pad_id(), device=model.device)
-            logprobs_N, sequence_N = _read(model, batch).cpu().numpy(), batch.sequence_N.cpu().numpy()
-            for place, one in enumerate(micro):
-                found[one.group - 1] = logprobs_N[sequence_N == place]
-            if len(micro_batches) >= 20 and number % tenth == 0:
-                say(f"Reading what the model says before tuning: {number} of {len(micro_batches)} batches")
+        for places, batch in numbered_batches(model, sequences, tokens=tokens, packing=packing):
+            logprobs_N = _read(model, batch).cpu().numpy()
+            for number, part in places:
+                found[number] = logprobs_N[part]
+            before, read = read, read + len(places)
+            if len(sequences) >= TOLD and read // tenth > before // tenth and read < len(sequences):
+                say(f"Reading what the model says before tuning: {read:,} of {len(sequences):,} sequences")
     _refuse_not_finite(sequences, found)
     return found
 

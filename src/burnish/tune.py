@@ -156,6 +156,7 @@ def _loop(running: Running) -> None:
             running.watch.say(f"Stopped early at step {progress.step}: no better dev score than at step {progress.best_step}")
             break
         stop_if_asked(running)
+    running.watch.done()
 
 
 def _finish(running: Running) -> None:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a person is told while a run goes on: sentences, and a record per step (see `tune_log.log`)."""
+    """What a person is told while a run goes on: sentences, a record per step (see `tune_log.log`), and that there are no more steps."""
 
     say: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None
+    done: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)

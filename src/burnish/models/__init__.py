@@ -13,6 +13,7 @@ from burnish.models.forward import as_in_training, forward, hidden_states
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.named_heads import add_heads, add_value_head, head_named
+from burnish.models.numbered import numbered_batches
 from burnish.models.save import restore_weights, save_model
 from burnish.models.vocabulary import NOT_ON_ADAPTERS, Added, add_terms, extend
 
@@ -44,6 +45,7 @@ __all__ = [
     "is_encoder",
     "load_model",
     "longest_input",
+    "numbered_batches",
     "open_tokenizer",
     "refuse_foreign_code",
     "refuse_other_kind",
