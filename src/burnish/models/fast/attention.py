@@ -63,6 +63,18 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
+def in_training() -> bool:
+    """Return whether rows are computed as in training: where gradients are, or inside `attend_as_in_training`."""
+    import torch
+
+    return torch.is_grad_enabled() or _wanted.get()
+
+
+def whole_rows(module: Any, attention_mask: Any, options: dict[str, Any]) -> bool:
+    """Return whether a layer is asked for plain attention of whole rows: no mask, nothing beside queries, keys and values."""
+    return attention_mask is None and all(options.get(name) is None for name in ("position_bias", "cache", "softcap"))
+
+
 def _is_short(query: Any, key: Any, value: Any, attention_mask: Any, options: dict[str, Any]) -> bool:
     """Return whether a call is of the kind that this file computes: in training, whole short rows on a CPU, without mask or extras."""
     import torch
