@@ -23,7 +23,7 @@ from burnish.errors import BurnishError, Stopped, UsageError
 from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
 from burnish.finish import asking_of, conclude, preferred
 from burnish.finish_single import singles
-from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
+from burnish.models import adapt, add_value_head, compile_layers, load_model, plain_pieces, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
@@ -148,6 +148,8 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
     total, moving = model.parameters()
     watch.say(f"{total:,} parameters, {moving:,} of them trained ({settings.technique.name}), on {device.name} in {device.dtype}")
+    if device.quick != "no" and (plain := plain_pieces(model.trunk())):
+        watch.say(f"Computed the plain way, more slowly: {', '.join(plain)}")
     return running
 
 
