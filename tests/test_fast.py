@@ -140,7 +140,7 @@ def test_attention_over_short_rows_equals_the_ecosystems(
 
 def test_only_whole_rows_without_extras_leave_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(FAST_ATTENTION, "_outside", lambda: lambda query, *_, **__: taken.append(query.shape[1]) or query)
+    monkeypatch.setattr(FAST_ATTENTION, "attend", lambda query, *_, **__: taken.append(query.shape[1]) or query)
     module = torch.nn.Module()
 
     def call(length: int, keys: int | None = None, mask: Any = None, learned: bool = True, **options: Any) -> None:

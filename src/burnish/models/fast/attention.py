@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import Any
 
 from burnish.models.fast.attend import attend
@@ -70,16 +69,8 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     rows = [one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value)]
     scaling = options.get("scaling")
     factor = 1 / math.sqrt(width) if scaling is None else float(scaling)
-    mixed = _outside()(*rows, None, width=width, factor=factor, causal=is_causal(module, options))
+    mixed = attend(*rows, None, width=width, factor=factor, causal=is_causal(module, options))
     return mixed.unflatten(-1, (-1, width)), None
-
-
-@cache
-def _outside() -> Any:
-    """Return `attend`, which a compiled layer leaves for it; made on first use, because torch is not imported with the package."""
-    import torch
-
-    return torch.compiler.disable(attend)
 
 
 def sees_whole_rows(attention_mask: Any, options: dict[str, Any]) -> bool:

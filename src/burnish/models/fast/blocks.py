@@ -35,11 +35,9 @@ def quicken(network: Any, device: Device) -> None:
 
     Layers that are compiled keep their modules: the compiler makes loops of its own.
     """
-    if device.quick == "no" or device.name != "cpu":
+    if device.quick == "no" or device.name != "cpu" or device.compiled:
         return
     attend_rows(network)
-    if device.compiled:
-        return
     known: dict[type, bool] = {}  # whether a class computes what its quick form does, as its first module showed
     for module in network.modules():
         quick = _norm(module) or _gated(module) or _attention(module)
