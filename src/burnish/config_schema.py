@@ -226,6 +226,8 @@ class TrainConfig(Table):
     """greatest norm of the gradient; 0: not clipped"""
     compile: bool | None = None
     """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
+    fast: bool = True
+    """take the quick pieces of training instead of their plain twins; false: everything as the ecosystem computes it, for comparing"""
     average: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of what was learned that the result keeps: its weights are averaged with the base's by it; below 1 less is forgotten"""
 

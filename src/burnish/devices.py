@@ -44,7 +44,8 @@ class Device:
 
     `dtype` is what weights are stored in. `products` is what float32 matrix products are computed in: "bfloat16" rounds their
     inputs, keeps float32 sums, and is several times faster where the hardware has it. `compiled`: the layers are compiled for
-    training, which begins with the time of compiling.
+    training, which begins with the time of compiling. `quick`: whether training takes the pieces of `models/fast`, and with whose loops:
+    "no": everything as the ecosystem computes it; "torch": with torch's own operations between the products; "loops": with ours.
     """
 
     name: str
@@ -52,11 +53,12 @@ class Device:
     products: Literal["float32", "bfloat16"]
     threads: int
     compiled: bool = False
+    quick: Literal["no", "torch", "loops"] = "torch"
 
     @property
     def autocast(self) -> bool:
-        """Whether activations are bfloat16 in training though the weights are float32: pays only where the casts are compiled in."""
-        return self.compiled and self.dtype == "float32" and self.products == "bfloat16"
+        """Whether activations are bfloat16 in training though the weights are float32: pays where no pass is spent on the casts alone."""
+        return (self.compiled or self.quick != "no") and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""

@@ -18,7 +18,7 @@ from burnish.devices import Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import UsageError
 from burnish.finish import conclude
 from burnish.finish_single import singles
-from burnish.models import add_value_head, compile_layers, restore_weights
+from burnish.models import add_value_head, compile_layers, plain_pieces, restore_weights
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.prepare_model import before_step_0
@@ -120,6 +120,8 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
     total, moving = model.parameters()
     watch.say(f"{total:,} parameters, {moving:,} of them trained ({settings.technique.name}), on {device.name} in {device.dtype}")
+    if device.quick != "no" and (plain := plain_pieces(model.trunk())):
+        watch.say(f"Computed the plain way, more slowly: {', '.join(plain)}")
     return running
 
 

@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
 from burnish.errors import ConfigError, UsageError
-from burnish.models import Found, find_model, fingerprint, restore_weights, save_model
+from burnish.models import Found, can_compile, find_model, fingerprint, restore_weights, save_model, set_up
 from burnish.prepare import Plan, registries
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
@@ -187,7 +187,7 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -195,9 +195,19 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
                 f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
                 f"Resume it there, or start anew with output=DIR."
             )
+        if before.quick == "loops" and chosen.quick != "loops":
+            raise UsageError(f"{run.path} was started with loops that cannot be compiled here. {can_compile()} Or start anew with output=DIR.")
         apply_device(before)
-        return before
+        chosen = before
+    set_up(chosen)
     return chosen
+
+
+def _quick(plan: Plan, device: Device) -> Literal["no", "torch", "loops"]:
+    """Return whether the run takes the pieces of `models/fast`, and with whose loops: as it says, and as the machine can."""
+    if not plan.resolved.config.train.fast:
+        return "no"
+    return "loops" if device.name == "cpu" and can_compile() is None else "torch"
 
 
 LONG_RUN = 3_000_000

@@ -7,7 +7,7 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
-from burnish.models.fast import compile_layers
+from burnish.models.fast import can_compile, compile_layers, plain_pieces, set_up
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import as_in_training, forward, hidden_states
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
@@ -33,6 +33,7 @@ __all__ = [
     "add_value_head",
     "as_in_training",
     "as_plain_network",
+    "can_compile",
     "compile_layers",
     "end_ids",
     "extend",
@@ -47,8 +48,10 @@ __all__ = [
     "longest_input",
     "numbered_batches",
     "open_tokenizer",
+    "plain_pieces",
     "refuse_foreign_code",
     "refuse_other_kind",
     "restore_weights",
     "save_model",
+    "set_up",
 ]

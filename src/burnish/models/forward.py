@@ -14,8 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
-from burnish.models import virtual
-from burnish.models.fast import attend_as_in_training, read_targets
+from burnish.models import fast, virtual
 from burnish.models.heads import read_scores, refuse_unable
 from burnish.models.named_heads import read_named, read_values
 from burnish.types import Batch, Layout, Outputs
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from burnish.models.load import Model
 
-TILE_ELEMENTS = 16_000_000
-"""Logits computed at once at most: 64 MB in float32."""
+TILE_ELEMENTS = 12_000_000
+"""Logits computed at once at most: 24 MB in bfloat16, which is quickest where the last cache holds some 32 MB."""
 
 TILE_ROWS = 1024
 """Rows in a tile at most: with a small vocabulary, more of them would leave the caches."""
@@ -118,7 +117,7 @@ def as_in_training(model: Model) -> Iterator[None]:
     import torch
 
     rounded = torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
-    with rounded, attend_as_in_training():
+    with rounded, fast.attend_as_in_training():
         yield
 
 
@@ -137,10 +136,10 @@ def _through_head(
     """Return log-probabilities and entropies by the quick way where the head is one plain matrix."""
     import torch
 
-    if type(head) is not torch.nn.Linear or head.bias is not None:
+    if type(head) is not torch.nn.Linear or head.bias is not None or model.target.quick == "no":
         return _tiled(head, hidden_NH, target_N, entropy)
     rows = max(1, min(TILE_ROWS, TILE_ELEMENTS // _width(head)))
-    return read_targets(hidden_NH, head.weight, target_N, entropy=entropy, rows=rows, compiled=model.target.compiled)
+    return fast.read_targets(hidden_NH, head.weight, target_N, entropy=entropy, rows=rows)
 
 
 def _tiled(

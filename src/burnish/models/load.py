@@ -14,7 +14,7 @@ from burnish.data.render_heads import MASKED
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
-from burnish.models.fast import attend_short_rows
+from burnish.models.fast import quicken, quicken_adapters
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     BESIDE,
@@ -172,8 +172,6 @@ def load_model(
         pad_id: Any = tokenizer.pad_token_id
         configure(config, spec, name=name, pad_id=pad_id)
     network = _open_network(found, config, device, spec)
-    if device.name == "cpu":
-        attend_short_rows(network)
     if adapter and found.adapter is not None:
         fit(network, len(tokenizer))
         network = _with_adapter(found, quantise_as(network, found.adapter))
@@ -181,6 +179,7 @@ def load_model(
         notes.append(
             f"An adapter with this head opens elsewhere only on a base that is loaded with {renamed}; a whole model opens as it is."
         )
+    quicken(network, device)
     network.requires_grad_(False)
     network.eval()
     encoder = spec is not None and is_encoder(config)
@@ -351,6 +350,7 @@ def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> Non
         if model.spec is not None:
             mark_head(model.network)
         model.network = technique.function(model.network, **options).to(model.device)
+    quicken_adapters(model.network, model.target)
     train_heads(model)
     refuse_frozen_head(model)
     model.technique = technique
