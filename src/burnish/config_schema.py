@@ -216,8 +216,8 @@ class TrainConfig(Table):
     """how the learning rate goes on after the warm-up"""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
     """share of the steps over which the learning rate rises"""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon makes the steps of hidden matrices orthogonal; embeddings, heads and vectors stay with AdamW"""
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    """adamw8bit keeps AdamW's averages in a quarter of the memory; muon makes the steps of hidden matrices orthogonal; embeddings, heads and vectors stay with AdamW"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """decoupled weight decay"""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999

@@ -44,7 +44,7 @@ class Device:
 
     `dtype` is what weights are stored in. `products` is what float32 matrix products are computed in: "bfloat16" rounds their
     inputs, keeps float32 sums, and is several times faster where the hardware has it. `compiled`: the layers are compiled for
-    training, which begins with the time of compiling.
+    training, which begins with the time of compiling. `recompute`: what layers hold inside is computed again in the backward pass.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Device:
     products: Literal["float32", "bfloat16"]
     threads: int
     compiled: bool = False
+    recompute: bool = False
 
     @property
     def autocast(self) -> bool:
@@ -192,6 +193,17 @@ class Ranks:
         import torch
 
         return bool(self.sum({"flag": torch.tensor(float(flag))})["flag"] > 0)
+
+    def least(self, value: float) -> float:
+        """Return the smallest of all ranks' values."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return float(found)
 
     def share(self, value: float) -> float:
         """Return rank 0's value on every rank."""
