@@ -7,7 +7,7 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
-from burnish.models.fast import compile_layers
+from burnish.models.fast import compile_layers, recompute_layers
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import as_in_training, forward, hidden_states
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
@@ -45,6 +45,7 @@ __all__ = [
     "load_model",
     "longest_input",
     "open_tokenizer",
+    "recompute_layers",
     "refuse_foreign_code",
     "refuse_other_kind",
     "restore_weights",
