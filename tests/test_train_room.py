@@ -44,7 +44,10 @@ def model(loaded: Model) -> Iterator[Model]:
 
 def paired(units: list[list[Sequence]]) -> list[list[Sequence]]:
     """Return the rows as pairs, each a group of its own."""
-    return [[replace(a[0], group=number + 1), replace(b[0], group=number + 1)] for number, (a, b) in enumerate(zip(units[::2], units[1::2], strict=True))]
+    return [
+        [replace(a[0], group=number + 1), replace(b[0], group=number + 1)]
+        for number, (a, b) in enumerate(zip(units[::2], units[1::2], strict=True))
+    ]
 
 
 @contextmanager
@@ -226,7 +229,10 @@ def test_a_run_that_knew_the_bound_before_is_the_same_bit_for_bit(model: Model) 
 
 
 def test_a_row_that_does_not_fit_alone_is_named(model: Model) -> None:
-    with memory(model, 20), pytest.raises(RunError, match=r"rows\.jsonl:\d: does not fit into memory, even alone \(\d+ positions") as raised:
+    with (
+        memory(model, 20),
+        pytest.raises(RunError, match=r"rows\.jsonl:\d: does not fit into memory, even alone \(\d+ positions") as raised,
+    ):
         run(model, cut(eight_sequences(model), 400))
     for word in ("data.max_length", "train.recompute = true", "smaller model"):
         assert word in str(raised.value)
@@ -258,7 +264,12 @@ def test_other_errors_are_passed_on(model: Model) -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+            ),
+            True,
+        ),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("device-side assert triggered"), False),
         (ValueError("can't allocate memory"), False),

@@ -40,6 +40,10 @@ class Optimizer(Protocol):
         ...
 
 
+MOMENT_BYTES = {"adamw": 8.0, "adamw8bit": 2.03, "muon": 8.0}
+"""Bytes that an optimizer keeps for each number that moves, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """The learning rate over a run: a linear warm-up, then `kind`. `steps` is the length of the whole run in optimizer steps."""

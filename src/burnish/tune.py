@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from burnish import config, locks, runs, tune_saving
+from burnish import config, locks, runs, tune_memory, tune_saving
 from burnish.averaging import average_with_base
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks, peak_memory
@@ -28,7 +28,8 @@ from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
 from burnish.signals import Stop
-from burnish.train import Step, TaskLoss, train
+from burnish.train import Step, train
+from burnish.train_room import Room
 from burnish.tune_batches import make_batches
 from burnish.tune_rollouts import told, warned, worth_of
 from burnish.tune_state import Progress, Running, Watch
@@ -118,6 +119,8 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         add_value_head(model)
     if device.compiled:
         compile_layers(model.trunk())
+    if told := tune_memory.recompute_where_needed(plan, model, ranks=ranks, resumed=found.path is not None):
+        watch.say(told)
     assert settings.train.steps is not None and settings.train.learning_rate is not None
     progress = Progress(warmup=round(settings.train.warmup * settings.train.steps))
     schedule = Schedule(settings.train.learning_rate, settings.train.steps, progress.warmup, settings.train.schedule)
@@ -128,9 +131,9 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         beta2=settings.train.beta2,
     )
     dev = {name: part.tasks("dev")[: settings.evaluate.limit] for name, part in plan.parts.items()}
-    running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
+    running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress, room=Room(say=watch.say))
     if ranks.rank == 0:
-        _write_facts(running, device)
+        _write_facts(running, model.target)
     running.before = _before(running)
     running.batches = make_batches(running, between=_between(running))
     for reason in found.skipped:
@@ -143,6 +146,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
             watch.say("There is no complete checkpoint to resume from; starting from the beginning.")
             if ranks.rank == 0:
                 runs.rewind_metrics(run, -1)
+        tune_memory.rehearse(running)
         tune_saving.prove_saving(running)
     if settings.log.tensorboard and ranks.rank == 0:
         running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
@@ -174,18 +178,18 @@ def _loop(running: Running) -> None:
     plan, settings, progress = running.plan, running.plan.resolved.config, running.progress
     if progress.stopped_early:
         return  # resumed after the last step, before the end
-    tasks = {name: TaskLoss(part.objective, part.config.objective.options, part.weight) for name, part in plan.parts.items()}
     _evaluate(running)
     running.model.network.train()
     steps = train(
         running.model,
         running.batches,
-        tasks=tasks,
+        tasks=tune_memory.tasks_of(plan),
         optimizer=running.optimizer,
         schedule=running.schedule,
         clip=settings.train.clip,
         first=progress.step,
         ranks=running.ranks,
+        room=running.room,
     )
     for step in _saved_when_stopped(running, steps):
         progress.step, progress.tokens, progress.seconds = (
@@ -360,7 +364,7 @@ def _finish(running: Running) -> None:
     if settings.evaluate.best and progress.best is not None and progress.best_step != progress.step:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
-    memory = peak_memory(running.model.target)  # before other models are loaded to compare with
+    memory = max(running.peak, peak_memory(running.model.target))  # before other models are loaded to compare with
     average_with_base(running.model, settings.train.average, terms=settings.model.add_terms)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)

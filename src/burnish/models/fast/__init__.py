@@ -16,4 +16,12 @@ from burnish.models.fast.head import read_targets
 from burnish.models.fast.layers import compile_layers
 from burnish.models.fast.recompute import layers_of, recompute_layers
 
-__all__ = ["attend_as_in_training", "attend_short_rows", "compile_layers", "layers_of", "read_targets", "recompute_layers", "with_states_kept"]
+__all__ = [
+    "attend_as_in_training",
+    "attend_short_rows",
+    "compile_layers",
+    "layers_of",
+    "read_targets",
+    "recompute_layers",
+    "with_states_kept",
+]
