@@ -14,28 +14,35 @@ from burnish.types import Sequence
 
 
 def largest(examples: Many[Many[Sequence]], *, batch: int, tokens: int, packing: bool) -> tuple[list[int], int]:
-    """Return the numbers of at most `batch` examples whose step holds the largest micro-batch, and the most positions it may have.
+    """Return the numbers of at most `batch` examples that make the largest micro-batch, and the most positions it may have.
 
-    With the examples sorted by their longest sequence, a padded micro-batch whose longest one is of length l has as many rows as `tokens`
-    and the examples from there on allow, so the largest begins at one of these places. A packed one is filled with the longest examples.
-    A group above the budget is a micro-batch by itself.
+    Sorted by their longest sequence, a padded micro-batch whose longest one is of length l has as many rows as `tokens` and the rows from
+    there on allow, so the largest begins at one of these places. A packed one is filled with the longest examples. A group above the
+    budget is a micro-batch by itself.
     """
-    units = [_units(example) for example in examples]
-    longest_E = np.array([max(longest for _, longest, _ in one) for one in units])
-    order_E = np.argsort(-longest_E, kind="stable")
-    rows_E = np.array([sum(rows for rows, _, _ in units[number]) for number in order_E])
-    totals_E = np.array([sum(total for _, _, total in units[number]) for number in order_E])
-    alone_E = np.array([max(total if packing else rows * longest for rows, longest, total in one) for one in units])
+    made = [_units(example) for example in examples]
+    number_U = np.repeat(np.arange(len(made)), [len(one) for one in made])
+    rows_U, longest_U, total_U = np.array([unit for one in made for unit in one]).T
+    alone_U = total_U if packing else rows_U * longest_U
+    order_U = np.argsort(-(total_U if packing else longest_U), kind="stable")
     if packing:
-        filled_E = np.minimum(_windows(totals_E, batch), tokens)
+        most = min(tokens, _greatest(total_U, number_U, batch))
+        place = 0
     else:
-        length_E = longest_E[order_E]
-        fitting_E = np.maximum(tokens // length_E, 1)
-        filled_E = np.minimum(_windows(rows_E, batch), fitting_E) * length_E
-    place = int(filled_E.argmax())
-    if alone_E.max() > filled_E[place]:
-        return [int(alone_E.argmax())], int(alone_E.max())
-    return order_E[place : place + batch].tolist(), int(filled_E[place])
+        left_U = np.cumsum(rows_U[order_U][::-1])[::-1]
+        fitting_U = np.minimum(left_U, _greatest(rows_U, number_U, batch))
+        filled_U = np.minimum(fitting_U, np.maximum(tokens // longest_U[order_U], 1)) * longest_U[order_U]
+        place = int(filled_U.argmax())
+        most = int(filled_U[place])
+    if alone_U.max() > most:
+        return [int(number_U[alone_U.argmax()])], int(alone_U.max())
+    return list(dict.fromkeys(number_U[order_U[place:]].tolist()))[:batch], most
+
+
+def _greatest(value_U: np.ndarray, number_U: np.ndarray, batch: int) -> int:
+    """Return the sum of values that the `batch` examples with the most of them have."""
+    sums = np.bincount(number_U, weights=value_U)
+    return int(np.sort(sums)[::-1][:batch].sum())
 
 
 def _units(example: Many[Sequence]) -> list[tuple[int, int, int]]:
@@ -47,10 +54,3 @@ def _units(example: Many[Sequence]) -> list[tuple[int, int, int]]:
         place.append(sequence.length)
         alone += [] if sequence.group else [place]
     return [(len(one), max(one), sum(one)) for one in [*groups.values(), *alone]]
-
-
-def _windows(values_E: np.ndarray, width: int) -> np.ndarray:
-    """Return the sum of each value and the `width - 1` after it, as far as there are so many."""
-    sums = np.concatenate([[0], np.cumsum(values_E)])
-    ends = np.minimum(np.arange(len(values_E)) + width, len(values_E))
-    return sums[ends] - sums[:-1]
