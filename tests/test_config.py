@@ -84,6 +84,7 @@ FIELDS = [
     "train.clip",
     "train.compile",
     "train.fast",
+    "train.recompute",
     "train.average",
     "save.every",
     "save.keep",

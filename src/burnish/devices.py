@@ -46,6 +46,7 @@ class Device:
     inputs, keeps float32 sums, and is several times faster where the hardware has it. `compiled`: the layers are compiled for
     training, which begins with the time of compiling. `quick`: whether training takes the pieces of `models/fast`, and with whose loops:
     "no": everything as the ecosystem computes it; "torch": with torch's own operations between the products; "loops": with ours.
+    `recompute`: what layers hold inside is computed again in the backward pass.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Device:
     threads: int
     compiled: bool = False
     quick: Literal["no", "torch", "loops"] = "torch"
+    recompute: bool = False
 
     @property
     def autocast(self) -> bool:
@@ -194,6 +196,17 @@ class Ranks:
         import torch
 
         return bool(self.sum({"flag": torch.tensor(float(flag))})["flag"] > 0)
+
+    def least(self, value: float) -> float:
+        """Return the smallest of all ranks' values."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return float(found)
 
     def share(self, value: float) -> float:
         """Return rank 0's value on every rank."""

@@ -217,6 +217,13 @@ class WithDivergence:
             for batch in self.source.cut(rows)
         ]
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make, with a point of 0."""
+        return [
+            replace(batch, streams={**batch.streams, "divergence": batch.weight_N.new_zeros(len(batch.weight_N))})
+            for batch in self.source.largest()
+        ]
+
 
 # -------------------------------------------------------------------------------------------------------------------- reading a model
 

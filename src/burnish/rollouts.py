@@ -22,11 +22,11 @@ from burnish.errors import ConfigError, RunError
 from burnish.models import Model
 from burnish.rewards import LengthGuard, Part, Rewards, check_parts, equal_groups, rewards
 from burnish.rollouts_plan import Plan, chosen_prompts, dealt, lasting, sampling_options
-from burnish.rollouts_sequences import Reference, divergence, measured, sequence_of, with_advantages
+from burnish.rollouts_sequences import Reference, divergence, imagined, measured, sequence_of, with_advantages
 from burnish.rollouts_state import Rollout, arrays_of, rollout_of
 from burnish.rollouts_watch import Record, hopeless
 from burnish.sampling import Generated, generate
-from burnish.types import Answer, Batch, Sequence, Task
+from burnish.types import Answer, Batch, Sequence, Task, plain
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +86,20 @@ class Rollouts:
             collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
             for micro in cut[self.rank :: self.ranks]
         ]
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that attempts can make: at the longest prompts, each answered as long as it may be."""
+        tasks = sorted(self.tasks, key=lambda task: -sum(len(plain(one.content)) for one in task.messages))[: self.plan.prompts]
+        made = [
+            imagined(self.renderer.prompt(task), self.plan.max_tokens, origin=task.origin, group=number, task=self.renderer.task)
+            for number, task in enumerate(tasks, 1)
+            for _ in range(self.plan.samples)
+        ]
+        batches = [
+            collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
+            for micro in _cut(made, self.plan)
+        ]
+        return [max(batches, key=lambda batch: batch.layout.input_ids_BT.numel())]
 
     def _adapted(self, found: float, answers: int) -> float:
         assert self.plan.kl_target is not None

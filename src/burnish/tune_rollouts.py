@@ -39,6 +39,11 @@ class WithAttempts:
         """Return this rank's micro-batches of a step, task after task."""
         return [*self.fixed(step), *(batch for rollouts in self.attempts.values() for batch in rollouts(step))]
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch of each task."""
+        sources = [getattr(self.fixed, "largest", list), *(rollouts.largest for rollouts in self.attempts.values())]
+        return [batch for source in sources for batch in source()]
+
 
 def _attempts(source: Any) -> Mapping[str, Rollouts]:
     """Return the rollouts of a source of batches, by what its figures and its state are told under; "" stands for the only task."""

@@ -44,6 +44,7 @@ def save(running: Running) -> None:
     settings, progress = running.plan.resolved.config, running.progress
     if running.saved == progress.step:
         return
+    progress.positions = running.room.positions
     if running.ranks.rank == 0:
         names = running.names
         rng_tensors, rng_state = checkpoint.capture_rng()
@@ -241,6 +242,7 @@ def resume(running: Running, path: Path) -> None:
     load_state(running.batches, state.get("batches"), part("batches/"))
     running.progress = Progress(**state["progress"])
     running.saved = running.progress.step
+    running.room.positions = running.progress.positions
     running.schedule = replace(running.schedule, warmup=running.progress.warmup)
     if running.ranks.rank == 0:
         runs.rewind_metrics(running.run, running.progress.step, evaluated=running.progress.evaluated)

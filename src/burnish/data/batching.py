@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from burnish.data.largest import largest
 from burnish.types import Batch, Layout, Sequence
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class FixedBatches:
             for micro in cut[self.rank :: self.ranks]
         ]
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make, whatever their order."""
+        numbers, _ = largest(self.examples, batch=self.batch, tokens=self.tokens, packing=self.packing)
+        batches = replace(self, rank=0, ranks=1).cut([(number, 0) for number in numbers])
+        return [max(batches, key=lambda batch: batch.layout.input_ids_BT.numel())]
+
 
 class Rows(Protocol):
     """What mixing needs of the rows of a task."""
@@ -92,6 +99,10 @@ class Rows(Protocol):
 
     def cut(self, rows: Many[tuple[int, int]]) -> list[Batch]:
         """Return this rank's micro-batches of some examples."""
+        ...
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make."""
         ...
 
 
@@ -128,6 +139,10 @@ class MixedBatches:
             if end > first:
                 batches += part.cut(part.rows(first, end - first))
         return batches
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch of each task."""
+        return [batch for part in self.parts for batch in part.largest()]
 
 
 def shares_of(rows: Many[int], given: Many[float | None], *, temperature: float = 1.0) -> list[float]:

@@ -7,7 +7,7 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
-from burnish.models.fast import can_compile, compile_layers, plain_pieces, set_up
+from burnish.models.fast import can_compile, compile_layers, plain_pieces, recompute_layers, set_up
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import as_in_training, forward, hidden_states
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
@@ -49,6 +49,7 @@ __all__ = [
     "numbered_batches",
     "open_tokenizer",
     "plain_pieces",
+    "recompute_layers",
     "refuse_foreign_code",
     "refuse_other_kind",
     "restore_weights",

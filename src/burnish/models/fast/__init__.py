@@ -9,6 +9,7 @@
 - `layers`: compiles the layers of a network one by one.
 - `linear`: linear layers with their low-rank adapters, several on one input.
 - `process`: what is set for the whole process.
+- `recompute`: layers that keep their inputs alone, where memory is short.
 - `rows`: normalisation and gated activations.
 
 Which of them a run takes is decided once before step 1 (`devices.choose_device`, `tune_saving.chosen_device`), written to the run
@@ -22,15 +23,18 @@ from burnish.models.fast.head import read_targets
 from burnish.models.fast.kernels import can_compile
 from burnish.models.fast.layers import compile_layers
 from burnish.models.fast.process import set_up
+from burnish.models.fast.recompute import layers_of, recompute_layers
 
 __all__ = [
     "attend_as_in_training",
     "can_compile",
     "compile_layers",
+    "layers_of",
     "plain_pieces",
     "quicken",
     "quicken_adapters",
     "read_targets",
+    "recompute_layers",
     "set_up",
     "with_states_kept",
 ]
