@@ -4,6 +4,7 @@
 - `frozen`: hidden states of a trunk that does not move, computed once for its head.
 - `head`: log-probabilities of targets from hidden states, in tiles, with a backward pass of its own.
 - `layers`: compiles the layers of a network one by one.
+- `pieces`: attention over several documents in one row, and over groups whose common prefix stands once.
 
 Which of them a run takes is decided once before step 1 (`devices.choose_device`, `tune_saving.chosen_device`), written to the run
 directory, and kept on resume.
@@ -13,5 +14,14 @@ from burnish.models.fast.attention import attend_as_in_training, attend_short_ro
 from burnish.models.fast.frozen import with_states_kept
 from burnish.models.fast.head import read_targets
 from burnish.models.fast.layers import compile_layers
+from burnish.models.fast.pieces import as_table, pieces_mask
 
-__all__ = ["attend_as_in_training", "attend_short_rows", "compile_layers", "read_targets", "with_states_kept"]
+__all__ = [
+    "as_table",
+    "attend_as_in_training",
+    "attend_short_rows",
+    "compile_layers",
+    "pieces_mask",
+    "read_targets",
+    "with_states_kept",
+]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from burnish.models.fast.pieces import attend_pieces, is_table, pieces_mask
+
 LONGEST = 256
 """Tokens of a row at most: beyond, the fused kernel wins or comes close, and keeping all weights for the backward pass costs memory."""
 
@@ -52,10 +54,14 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
 
     `query` is [B, H, T, D], `key` and `value` [B, K, T, D] with K dividing H; `attention_mask` None lets each place see itself and what
-    stands before it, or everything where the layer is not causal. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    stands before it, or everything where the layer is not causal; a table of pieces keeps apart what stands in one row. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    if is_table(attention_mask):
+        if not _has_extras(options):
+            return attend_pieces(query, key, value, attention_mask, options.get("scaling") or 1 / math.sqrt(query.shape[3])), None
+        attention_mask = pieces_mask(attention_mask, query.shape[2], query.dtype, query.device)
     if _is_short(query, key, value, attention_mask, options):
         asked = options.get("is_causal")
         causal = getattr(module, "is_causal", True) if asked is None else asked
@@ -70,11 +76,16 @@ def _is_short(query: Any, key: Any, value: Any, attention_mask: Any, options: di
     if not (torch.is_grad_enabled() or _wanted.get()):
         return False
     rows, width = query.shape[2], query.shape[3]
-    plain = attention_mask is None and not options.get("dropout")
-    special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap"))
+    plain = attention_mask is None and not _has_extras(options)
     whole = rows == key.shape[2] and key.shape[3] == value.shape[3] == width
     # weights [H, T, T] of a row are then at most four times as large as its queries [H, T, D]
-    return plain and not special and whole and query.device.type == "cpu" and rows <= min(LONGEST, 4 * width)
+    return plain and whole and query.device.type == "cpu" and rows <= min(LONGEST, 4 * width)
+
+
+def _has_extras(options: dict[str, Any]) -> bool:
+    """Return whether a call asks for more than softmax(scale Q Kᵀ) V."""
+    special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap"))
+    return special or bool(options.get("dropout"))
 
 
 def _products(query: Any, key: Any, value: Any, scaling: float | None, causal: bool) -> Any:
