@@ -52,6 +52,8 @@ class Device:
     products: Literal["float32", "bfloat16"]
     threads: int
     compiled: bool = False
+    shared: bool = False
+    """What sequences of a group have in common, such as the prompt of two answers, is computed once (`tune_layout`)."""
 
     @property
     def autocast(self) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from burnish.atomic import make_directory, write_file
-from burnish.data.batching import FixedBatches, collate, cut_packed, cut_padded
+from burnish.data.batching import FixedBatches, collate, cut_units, units_of
 from burnish.devices import Ranks
 from burnish.errors import ModelError, combined
 from burnish.models import Model, as_in_training, forward
@@ -39,17 +39,19 @@ def fill(
     policy: Policy = "as_it_stands",
     tokens: int,
     packing: bool = False,
+    shared: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Units:
     """Return the sequences of each example with the stream "reference" added: float32 [N], in nats, for every read-out.
 
     To be called before step 0. `policy` "adapter_off" reads the base under the adapter instead of the model as it stands, which is the
-    same only where the adapter started at zero on that very base. `tokens` and `packing` are those of the micro-batches that will be
-    trained on. Raises ModelError as `log_probabilities` does.
+    same only where the adapter started at zero on that very base. `tokens`, `packing` and `shared` are those of the micro-batches that
+    will be trained on. Raises ModelError as `log_probabilities` does.
     """
     flat = [sequence for unit in units for sequence in unit]
     say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
-    return with_reference(units, log_probabilities(model, flat, policy=policy, tokens=tokens, packing=packing, say=say))
+    laid: dict[str, Any] = {"tokens": tokens, "packing": packing, "shared": shared}
+    return with_reference(units, log_probabilities(model, flat, policy=policy, say=say, **laid))
 
 
 def with_reference(units: Many[Many[Sequence]], values: Iterable[np.ndarray]) -> Units:
@@ -71,25 +73,27 @@ def log_probabilities(
     policy: Policy = "as_it_stands",
     tokens: int,
     packing: bool = False,
+    shared: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[np.ndarray]:
     """Return for each sequence the log-probability of the target of each read-out, float32 [N] in nats, dropout off, no gradient.
 
-    Sequences of a group need not stand together here. Raises ModelError for a sequence longer than the model's context, for a policy
+    Sequences of a group need not stand together here, but with `shared` they do, and their common prefix is read once. Raises ModelError for a sequence longer than the model's context, for a policy
     "adapter_off" of a model without an adapter, or where the model's output is not a finite number.
     """
     _refuse_long(model, sequences)
     found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(sequences)
-    # The group carries each sequence's number through the batches, which are cut by length.
-    units = [[replace(one, group=number + 1, task="main", streams={})] for number, one in enumerate(sequences) if len(one.at_N)]
-    micro_batches = (cut_packed if packing else cut_padded)(units, tokens)
+    bare = [(number, replace(one, task="main", streams={})) for number, one in enumerate(sequences) if len(one.at_N)]
+    number_of = {id(one): number for number, one in bare}  # batches are cut by length
+    units = units_of([one for _, one in bare]) if shared else [[one] for _, one in bare]
+    micro_batches = cut_units(units, tokens, packing=packing, shared=shared)
     tenth = max(1, len(micro_batches) // 10)
     with _quiet(model, policy):
         for number, micro in enumerate(micro_batches, 1):
-            batch = collate(micro, packing=packing, pad_id=model.pad_id(), device=model.device)
+            batch = collate(micro, packing=packing, shared=shared, pad_id=model.pad_id(), device=model.device)
             logprobs_N, sequence_N = _read(model, batch).cpu().numpy(), batch.sequence_N.cpu().numpy()
             for place, one in enumerate(micro):
-                found[one.group - 1] = logprobs_N[sequence_N == place]
+                found[number_of[id(one)]] = logprobs_N[sequence_N == place]
             if len(micro_batches) >= 20 and number % tenth == 0:
                 say(f"Reading what the model says before tuning: {number} of {len(micro_batches)} batches")
     _refuse_not_finite(sequences, found)
@@ -160,7 +164,13 @@ def _content(tensors: dict[str, np.ndarray]) -> str:
 
 
 def divergence_point(
-    model: Model, sequences: Many[Sequence], *, tokens: int, packing: bool = False, ranks: Ranks | None = None
+    model: Model,
+    sequences: Many[Sequence],
+    *,
+    tokens: int,
+    packing: bool = False,
+    shared: bool = False,
+    ranks: Ranks | None = None,
 ) -> float:
     """Return z0: the mean over answers to other prompts of log(π / π_ref), summed over an answer's tokens, and 0 where that is below 0.
 
@@ -173,7 +183,7 @@ def divergence_point(
 
     ranks = ranks or Ranks()
     mine = [sequence for sequence in sequences if sequence.weight_N.any()][ranks.rank :: ranks.size]
-    now = log_probabilities(model, mine, tokens=tokens, packing=packing)
+    now = log_probabilities(model, mine, tokens=tokens, packing=packing, shared=shared)
     ratios = [
         float((one.weight_N.astype(np.float64) * (logprobs_N - one.streams["reference"]))[one.weight_N != 0].sum())
         for one, logprobs_N in zip(mine, now, strict=True)
@@ -211,7 +221,8 @@ class WithDivergence:
         assert len(self.unrelated) == len(self.source.examples), "one list of sequences for each example"
         assert (self.ranks or Ranks()).size == self.source.ranks, "the point is a mean over all ranks of the source"
         parts = [sequence for number, _ in rows for sequence in self.unrelated[number]]
-        point = divergence_point(self.model, parts, tokens=self.source.tokens, packing=self.source.packing, ranks=self.ranks)
+        laid: dict[str, Any] = {"tokens": self.source.tokens, "packing": self.source.packing, "shared": self.source.shared}
+        point = divergence_point(self.model, parts, ranks=self.ranks, **laid)
         return [
             replace(batch, streams={**batch.streams, "divergence": torch.full_like(batch.weight_N, point)})
             for batch in self.source.cut(rows)

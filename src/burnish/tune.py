@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from burnish import config, locks, runs, tune_saving
+from burnish import config, locks, runs, tune_layout, tune_saving
 from burnish.averaging import average_with_base
 from burnish.config import Resolved
 from burnish.devices import Device, Ranks, join_ranks, leave_ranks, peak_memory
@@ -118,6 +118,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         add_value_head(model)
     if device.compiled:
         compile_layers(model.trunk())
+    device = model.target = tune_layout.settled(device, model, plan)
     assert settings.train.steps is not None and settings.train.learning_rate is not None
     progress = Progress(warmup=round(settings.train.warmup * settings.train.steps))
     schedule = Schedule(settings.train.learning_rate, settings.train.steps, progress.warmup, settings.train.schedule)

@@ -18,6 +18,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
 from burnish.sampling import Options
 from burnish.teacher import fill as fill_teacher
+from burnish.tune_layout import is_shared
 from burnish.tune_rollouts import WithAttempts, make_rollouts
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Pair, Rated
@@ -119,6 +120,7 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
         batch=train.batch,
         tokens=train.tokens,
         packing=train.packing,
+        shared=is_shared(running.model, part),
         pad_id=running.model.pad_id(),
         device=running.model.device,
         rank=running.ranks.rank,
@@ -140,7 +142,8 @@ def _with_reference(running: Running, part: TaskPlan, units: Units, name: str) -
 
     def compute() -> list[Any]:
         running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
-        return log_probabilities(running.model, flat, tokens=train.tokens, packing=train.packing, say=running.watch.say)
+        laid: dict[str, Any] = {"packing": train.packing, "shared": is_shared(running.model, part)}
+        return log_probabilities(running.model, flat, tokens=train.tokens, say=running.watch.say, **laid)
 
     key = key_of(flat, fingerprint=_fingerprint(running))
     path = running.run.path / f"{name}-{part.name}.safetensors"

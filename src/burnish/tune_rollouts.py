@@ -28,6 +28,7 @@ from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
 from burnish.scores import SCORES
 from burnish.scores.parts import mean
+from burnish.tune_layout import is_shared
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Answer, Batch, Message, Rated, Score, Task, content
 
@@ -76,6 +77,7 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
         seed=settings.seed,
         tokens=settings.train.tokens,
         packing=settings.train.packing,
+        shared=is_shared(running.model, part),
         batch=settings.evaluate.batch,
     )
     return Rollouts(

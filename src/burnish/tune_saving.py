@@ -20,6 +20,7 @@ from burnish.devices import Device, Ranks, apply_device, choose_device, missing_
 from burnish.errors import ConfigError, UsageError
 from burnish.models import Found, find_model, fingerprint, restore_weights, save_model
 from burnish.prepare import Plan, registries
+from burnish.tune_layout import wants_sharing
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
 
@@ -187,7 +188,7 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), shared=wants_sharing(plan))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:

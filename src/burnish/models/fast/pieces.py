@@ -34,6 +34,7 @@ def as_table(pieces_PK: torch.Tensor) -> torch.Tensor:
 
     `pieces_PK` is int64 [P, 4]: first and end of a piece in the row, first and end of the piece that it continues (the same: none).
     """
+    _register()
     return pieces_PK[None, None].cpu()
 
 
@@ -56,7 +57,10 @@ def attend_pieces(query: Any, key: Any, value: Any, table: torch.Tensor, scale: 
     parts = [query[0], key[0], value[0]]
     if torch.is_autocast_enabled(query.device.type):
         parts = [part.to(torch.get_autocast_dtype(query.device.type)) for part in parts]
-    return _operators()[0](*parts, table.reshape(-1, 4), scale)[None]
+    pieces = table.reshape(-1, 4)
+    if not torch.is_grad_enabled():  # calling an operator of ours for the first time loads torch's compiler, which takes a second
+        return _forward(*parts, pieces, scale)[None]
+    return torch.ops.burnish.attention_over_pieces(*parts, pieces, scale)[None]
 
 
 # --------------------------------------------------------------------------------------------------------------------------- the tiles
@@ -115,8 +119,8 @@ def _backward(gradient: Any, query: Any, key: Any, value: Any, pieces: Any, scal
     query, key, value = query.reshape(shared, -1, length, width), key.contiguous(), value.contiguous()
     gradient = gradient.transpose(0, 1).reshape(shared, -1, length, value.shape[2])
     wide = torch.promote_types(kind, torch.float32)
-    query_gradient = torch.zeros_like(query)
-    key_gradient, value_gradient = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
+    query_gradient = torch.zeros(query.shape, dtype=kind)  # contiguous, as the shapes that a compiler is told of say
+    key_gradient, value_gradient = torch.zeros(key.shape, dtype=wide), torch.zeros(value.shape, dtype=wide)
     for start, stop, before_first, before_end, first, (keys, values) in _tiles(pieces, key, value):
         tile = (query[:, :, start:stop] * scale).reshape(shared, -1, width)
         wanted = gradient[:, :, start:stop].reshape(shared, -1, value.shape[2])
@@ -134,14 +138,12 @@ def _backward(gradient: Any, query: Any, key: Any, value: Any, pieces: Any, scal
 
 
 @cache
-def _operators() -> tuple[Any, Any]:
-    """Return the attention and its gradients as operators of torch, which a compiled layer calls without looking inside."""
+def _register() -> None:
+    """Make the attention and its gradients known to torch as operators, which a compiled layer calls without looking inside."""
     import torch
 
     inputs = "Tensor query, Tensor key, Tensor value, Tensor pieces, float scale"
-    attend = torch.library.custom_op(
-        "burnish::attention_over_pieces", _forward, mutates_args=(), schema=f"({inputs}) -> Tensor"
-    )
+    attend = torch.library.custom_op("burnish::attention_over_pieces", _forward, mutates_args=(), schema=f"({inputs}) -> Tensor")
     gradients = torch.library.custom_op(
         "burnish::attention_over_pieces_gradients",
         _backward,
@@ -165,4 +167,3 @@ def _operators() -> tuple[Any, Any]:
     attend.register_fake(shape)
     gradients.register_fake(shapes)
     attend.register_autograd(turn, setup_context=keep)
-    return attend, gradients
