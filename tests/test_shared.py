@@ -131,7 +131,7 @@ def test_what_slides_or_runs_on_is_told_apart() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.lists(st.integers(0, 6), min_size=1, max_size=4)), min_size=1, max_size=5))
 @settings(max_examples=40, deadline=None)
 def test_every_place_holds_the_token_and_the_position_of_its_sequence(shapes: list[tuple[int, list[int]]]) -> None:
-    parts = [part for part in groups([(prefix + 2, rests) for prefix, rests in shapes])]
+    parts = groups([(prefix + 2, rests) for prefix, rests in shapes])
     whole = [Sequence(p.tokens_T, np.arange(p.length), p.tokens_T, np.ones(p.length), p.origin, group=p.group) for p in parts]
     batch = collate(whole, packing=False, shared=True, pad_id=0, device="cpu")
     layout = batch.layout
@@ -170,7 +170,7 @@ def test_what_is_in_common_and_what_it_saves() -> None:
 # ---------------------------------------------------------------------------------------------------------------------- the attention
 
 
-def attended(table: Any, *, dtype: torch.dtype, heads: int, shared: int, scaling: float | None, length: int) -> list[Any]:
+def attended(table: torch.Tensor, *, dtype: torch.dtype, heads: int, shared: int, scaling: float | None, length: int) -> list[Any]:
     """Return what a layer gives for one row and the gradients of queries, keys and values; a mask goes to the ecosystem's attention."""
     draw = torch.Generator().manual_seed(length)
     parts = [torch.randn(1, length, count, 16, generator=draw).to(dtype) for count in (heads, shared, shared)]
@@ -290,6 +290,6 @@ def test_a_run_keeps_its_layout_when_it_is_resumed(place: Path, whole: Path, mon
 @pytest.mark.parametrize("technique", ["lora", "prompt"])
 def test_prompt_methods_and_dropout_have_rows_of_their_own(place: Path, technique: str) -> None:
     output = place / technique
-    options = {"technique__name": technique} | ({"technique__dropout": 0.1} if technique == "lora" else {})
+    options: dict[str, Any] = {"technique__name": technique} | ({"technique__dropout": 0.1} if technique == "lora" else {})
     api.tune(write_run(place, "./stub", output=str(output), **RUN | {"train__steps": 1} | options))
     assert not numbers(output)["shared"]

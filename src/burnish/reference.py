@@ -78,8 +78,9 @@ def log_probabilities(
 ) -> list[np.ndarray]:
     """Return for each sequence the log-probability of the target of each read-out, float32 [N] in nats, dropout off, no gradient.
 
-    Sequences of a group need not stand together here, but with `shared` they do, and their common prefix is read once. Raises ModelError for a sequence longer than the model's context, for a policy
-    "adapter_off" of a model without an adapter, or where the model's output is not a finite number.
+    Sequences of a group need not stand together here, but with `shared` they do, and their common prefix is read once. Raises ModelError
+    for a sequence longer than the model's context, for a policy "adapter_off" of a model without an adapter, or where the model's output
+    is not a finite number.
     """
     _refuse_long(model, sequences)
     found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(sequences)
@@ -121,22 +122,27 @@ def cached(path: Path, key: str, *, compute: Callable[[], list[np.ndarray]]) -> 
 
     One safetensors file, written so that it is complete or absent. Raises RunError or SpaceError where it cannot be written.
     """
-    from safetensors.numpy import save
-
-    kept = _kept(path, key)
+    kept = from_file(path, key)
     if kept is not None:
         return kept
     values = [np.asarray(part, dtype=np.float32) for part in compute()]
-    tensors = {
-        "reference": np.concatenate(values) if values else np.zeros(0, dtype=np.float32),
-        "lengths": np.asarray([len(part) for part in values], dtype=np.int64),
-    }
     make_directory(path.parent)
-    write_file(path, save(tensors, metadata={"key": key, "sha256": _content(tensors)}))
+    write_file(path, as_file(values, key))
     return values
 
 
-def _kept(path: Path, key: str) -> list[np.ndarray] | None:
+def as_file(values: Many[np.ndarray], key: str) -> bytes:
+    """Return arrays and their key as the content of a safetensors file that says whether it is whole."""
+    from safetensors.numpy import save
+
+    tensors = {
+        "reference": np.concatenate(values).astype(np.float32) if values else np.zeros(0, dtype=np.float32),
+        "lengths": np.asarray([len(part) for part in values], dtype=np.int64),
+    }
+    return save(tensors, metadata={"key": key, "sha256": _content(tensors)})
+
+
+def from_file(path: Path, key: str) -> list[np.ndarray] | None:
     """Return the arrays of a file if it is whole and of this key, else None."""
     from safetensors import SafetensorError, safe_open
 

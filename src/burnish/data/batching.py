@@ -240,8 +240,8 @@ def collate(
 ) -> Batch:
     """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row.
 
-    With `shared`, what a group has in common stands once in that row. Padded rows get a length that `multiple` divides, and with `mask` say which positions are real, as an encoder must know; a packed
-    row is as long as it is.
+    With `shared`, what a group has in common stands once in that row. Padded rows get a length that `multiple` divides, and with `mask`
+    say which positions are real, as an encoder must know; a single row is as long as it is.
     """
     import torch
 

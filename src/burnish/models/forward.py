@@ -89,8 +89,9 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
 
     Rows padded on the right need no mask in a causal model: no real position can see the padding. What keeps packed documents apart
     was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
-    mask that shows each position only its own document; on a CPU, a table of documents does both. Raises ModelError for a packed batch where neither does. An encoder is told
-    which positions are padding, and counts positions by itself (some begin behind the padding token's number).
+    mask that shows each position only its own document; on a CPU a table of pieces does both, and lets pieces continue others. Raises
+    ModelError for a packed or shared batch where nothing does. An encoder is told which positions are padding, and counts positions by
+    itself (some begin behind the padding token's number).
     """
     if model.encoder:
         if layout.kind != "padded":

@@ -54,7 +54,9 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
 
     `query` is [B, H, T, D], `key` and `value` [B, K, T, D] with K dividing H; `attention_mask` None lets each place see itself and what
-    stands before it, or everything where the layer is not causal; a table of pieces keeps apart what stands in one row. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    stands before it, or everything where the layer is not causal; a table of pieces keeps apart what stands in one row.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 

@@ -59,7 +59,7 @@ def attend_pieces(query: Any, key: Any, value: Any, table: torch.Tensor, scale: 
         parts = [part.to(torch.get_autocast_dtype(query.device.type)) for part in parts]
     pieces = table.reshape(-1, 4)
     if not torch.is_grad_enabled():  # calling an operator of ours for the first time loads torch's compiler, which takes a second
-        return _forward(*parts, pieces, scale)[None]
+        return _forward(parts[0], parts[1], parts[2], pieces, scale)[None]
     return torch.ops.burnish.attention_over_pieces(*parts, pieces, scale)[None]
 
 
@@ -125,7 +125,7 @@ def _backward(gradient: Any, query: Any, key: Any, value: Any, pieces: Any, scal
         tile = (query[:, :, start:stop] * scale).reshape(shared, -1, width)
         wanted = gradient[:, :, start:stop].reshape(shared, -1, value.shape[2])
         weights = _weights(tile, keys, stop - start)
-        turned = torch._softmax_backward_data(torch.bmm(wanted, values.transpose(1, 2)), weights, -1, kind)
+        turned = torch.ops.aten._softmax_backward_data(torch.bmm(wanted, values.transpose(1, 2)), weights, -1, kind)
         query_gradient[:, :, start:stop] = torch.bmm(turned, keys).mul_(scale).view(shared, -1, stop - start, width)
         before = before_end - before_first
         for sums, part in (
