@@ -86,6 +86,30 @@ def memory(model: Model, limit: int, *, where: str = "forward", only: int | None
 # ---------------------------------------------------------------------------------------------------------------------- dividing
 
 
+def test_groups_whose_common_prefix_stands_once_are_divided_too(model: Model) -> None:
+    """The pieces give the loss and the gradient of the whole, though two sequences of a group are read at places that they share."""
+    from burnish.data.batching import collate
+
+    prompts = eight_sequences(model)
+    units = []
+    for number, unit in enumerate(prompts[:4]):  # two sequences each that begin with the same tokens, and go on in their own ways
+        whole, cut_at = unit[0], unit[0].length - 2
+        other = replace(whole, tokens_T=whole.tokens_T.copy())
+        other.tokens_T[cut_at:] = (other.tokens_T[cut_at:] + 1) % 50
+        units += [replace(whole, group=number + 1), replace(other, group=number + 1)]
+    whole = collate(units, packing=False, shared=True, pad_id=0, device="cpu")
+    assert whole.layout.kind == "shared"
+    assert positions(whole) < sum(one.length for one in units)
+    expected_step, expected = loss_and_gradient(model, [whole])
+    for bound in (positions(whole) - 1, 1):
+        pieces = Room(bound).pieces(whole)
+        assert sum(map(positions, pieces)) == positions(whole)
+        step, found = loss_and_gradient(model, pieces)
+        assert step.losses["nll"] == pytest.approx(expected_step.losses["nll"], rel=1e-6)
+        assert_same_gradients(found, expected)
+    assert len(pieces) == 4, "in the end each piece is one group"
+
+
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_the_pieces_of_a_batch_give_its_loss_and_gradient(model: Model, packing: bool, grouped: bool) -> None:

@@ -56,6 +56,8 @@ class Device:
     compiled: bool = False
     quick: Literal["no", "torch", "loops"] = "torch"
     recompute: bool = False
+    shared: bool = False
+    """What sequences of a group have in common, such as the prompt of two answers, is computed once (`tune_layout`)."""
 
     @property
     def autocast(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from burnish.advantages import next_kl
-from burnish.data.batching import collate, cut_packed, cut_padded, units_of
+from burnish.data.batching import collate, cut_units, units_of
 from burnish.data.render import Renderer
 from burnish.errors import ConfigError, RunError
 from burnish.models import Model
@@ -83,7 +83,7 @@ class Rollouts:
         assert self.current is not None
         cut = _cut(_served(self.current, self.plan, place), self.plan)
         return [
-            collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
+            collate(micro, packing=self.plan.packing, shared=self.plan.shared, pad_id=self.model.pad_id(), device=self.model.device)
             for micro in cut[self.rank :: self.ranks]
         ]
 
@@ -160,6 +160,7 @@ class Rollouts:
             self.model,
             cut,
             packing=self.plan.packing,
+            shared=self.plan.shared,
             values=self.plan.advantage == "generalised",
             reference=self.reference,
             between=self.between,
@@ -204,7 +205,7 @@ def _served(rollout: Rollout, plan: Plan, place: int) -> list[Sequence]:
 
 
 def _cut(sequences: Many[Sequence], plan: Plan) -> list[list[Sequence]]:
-    return (cut_packed if plan.packing else cut_padded)(units_of(sequences), plan.tokens)
+    return cut_units(units_of(sequences), plan.tokens, packing=plan.packing, shared=plan.shared)
 
 
 def _record(

@@ -70,6 +70,7 @@ def measured(
     micro_batches: Many[list[Sequence]],
     *,
     packing: bool,
+    shared: bool = False,
     values: bool,
     reference: Reference | None,
     between: Callable[[], None] | None = None,
@@ -87,7 +88,7 @@ def measured(
         for micro in micro_batches:
             if between is not None:
                 between()
-            batch = collate(micro, packing=packing, pad_id=model.pad_id(), device=model.device)
+            batch = collate(micro, packing=packing, shared=shared, pad_id=model.pad_id(), device=model.device)
             outputs = forward(model, batch, needs)
             assert outputs.logprobs_N is not None and outputs.entropy_N is not None
             streams = {"sampled": outputs.logprobs_N}

@@ -118,7 +118,7 @@ def halved(batch: Batch) -> tuple[Batch, Batch] | None:
     """Return a batch in two parts of about half its positions, groups left whole; None where it is one group or one row."""
     groups = batch.group_S.tolist()
     borders = [place for place in range(1, len(groups)) if groups[place] == 0 or groups[place] != groups[place - 1]]
-    if not borders or batch.layout.kind not in ("padded", "packed"):
+    if not borders:
         return None
     before_S = _before(batch.layout)
     half = positions(batch) / 2
@@ -127,9 +127,9 @@ def halved(batch: Batch) -> tuple[Batch, Batch] | None:
 
 
 def _before(layout: Layout) -> list[int]:
-    """Return how many positions stand before each sequence."""
-    width = layout.input_ids_BT.shape[1]
-    return (layout.row_S * width + layout.start_S).tolist()
+    """Return how many positions stand before each sequence, or before its group where what the group has in common stands once."""
+    width, start_S = layout.input_ids_BT.shape[1], layout.start_S if layout.before_S is None else layout.before_S
+    return (layout.row_S * width + start_S).tolist()
 
 
 def _part(batch: Batch, first: int, end: int) -> Batch:
@@ -156,13 +156,14 @@ def _part(batch: Batch, first: int, end: int) -> Batch:
 
 
 def _part_of(layout: Layout, first: int, end: int) -> Layout:
-    """Return the part of a layout in which the sequences `first` to `end` lie: rows of a padded one, columns of a packed one."""
+    """Return the part of a layout in which the sequences `first` to `end` lie: rows of a padded one, else columns of its only row."""
     import torch
 
-    start, width = 0, layout.input_ids_BT.shape[1]
-    if layout.kind == "packed":
-        start = int(layout.start_S[first])
-        place: tuple[slice, slice] = slice(None), slice(start, int(layout.start_S[end]) if end < len(layout.start_S) else width)
+    start, last = 0, layout.input_ids_BT.shape[1]
+    if layout.kind != "padded":
+        before = _before(layout)
+        start, last = before[first], before[end] if end < len(before) else last
+        place: tuple[slice, slice] = slice(None), slice(start, last)
     else:
         place = slice(first, end), slice(None)
     documents_BT = layout.document_BT
@@ -175,9 +176,18 @@ def _part_of(layout: Layout, first: int, end: int) -> Layout:
         input_ids_BT=layout.input_ids_BT[place],
         position_ids_BT=layout.position_ids_BT[place],
         document_BT=documents_BT,
-        row_S=rows_S if layout.kind == "packed" else rows_S - first,
+        row_S=rows_S - first if layout.kind == "padded" else rows_S,
         start_S=layout.start_S[first:end] - start,
+        prefix_S=None if layout.prefix_S is None else layout.prefix_S[first:end],
+        before_S=None if layout.before_S is None else layout.before_S[first:end] - start,
+        pieces_PK=None if layout.pieces_PK is None else _inside(layout.pieces_PK, start, last),
     )
+
+
+def _inside(pieces_PK: torch.Tensor, start: int, last: int) -> torch.Tensor:
+    """Return the pieces of a row that lie in some of its columns, counted from the first of them."""
+    found_PK = pieces_PK[(pieces_PK[:, 0] >= start) & (pieces_PK[:, 1] <= last)]
+    return (found_PK - start).clamp(min=0)  # what continues no piece names an empty one at the row's start
 
 
 # -------------------------------------------------------------------------------------------------------------- the machine's state

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from burnish import runs, tune_memory, tune_saving
+from burnish import runs, tune_layout, tune_memory, tune_saving
 from burnish.averaging import average_with_base
 from burnish.config import Resolved
 from burnish.devices import Ranks, join_ranks, leave_ranks, peak_memory
@@ -91,6 +91,7 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         add_value_head(model)
     if device.compiled:
         compile_layers(model.trunk())
+    model.target = tune_layout.settled(model.target, model, plan)
     if told := tune_memory.recompute_where_needed(plan, model, ranks=ranks, resumed=found.path is not None):
         watch.say(told)
     assert settings.train.steps is not None and settings.train.learning_rate is not None

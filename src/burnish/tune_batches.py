@@ -7,6 +7,7 @@ before a checkpoint is taken up again: what the policy said before step 0 is rea
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from burnish import config
@@ -16,8 +17,10 @@ from burnish.errors import ConfigError
 from burnish.models import Model, load_model
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.reference_kept import kept, weights_digest
 from burnish.sampling import Options
 from burnish.teacher import fill as fill_teacher
+from burnish.tune_layout import is_shared
 from burnish.tune_rollouts import WithAttempts, make_rollouts
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Pair, Rated
@@ -119,6 +122,7 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
         batch=train.batch,
         tokens=train.tokens,
         packing=train.packing,
+        shared=is_shared(running.model, part),
         pad_id=running.model.pad_id(),
         device=running.model.device,
         rank=running.ranks.rank,
@@ -135,12 +139,20 @@ def _multiple(model: Model) -> int:
 
 
 def _with_reference(running: Running, part: TaskPlan, units: Units, name: str) -> Units:
-    """Return the units with what the policy says of them before step 0, read once and kept in the run directory."""
+    """Return the units with what the policy says of them before step 0: read once, kept in the run directory and for other runs."""
     train, flat = part.config.train, [sequence for unit in units for sequence in unit]
+    laid: dict[str, Any] = {"tokens": train.tokens, "packing": train.packing, "shared": is_shared(running.model, part)}
+
+    def read() -> list[Any]:
+        running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
+        return log_probabilities(running.model, flat, say=running.watch.say, **laid)
 
     def compute() -> list[Any]:
-        running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
-        return log_probabilities(running.model, flat, tokens=train.tokens, packing=train.packing, say=running.watch.say)
+        begins_as_base = running.plan.technique.reference == "adapter_off"
+        weights = weights_digest(running.model, without=running.names if begins_as_base else ())
+        # How a pass is cut and computed rounds it: only a run that would have read the very same numbers takes them.
+        numbers = f"{replace(running.model.target, threads=0)} {laid}"
+        return kept(key_of(flat, fingerprint=f"{weights} {numbers}"), compute=read, say=running.watch.say)
 
     key = key_of(flat, fingerprint=_fingerprint(running))
     path = running.run.path / f"{name}-{part.name}.safetensors"

@@ -18,6 +18,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.rollouts import Rollouts
 from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
+from burnish.tune_layout import is_shared
 from burnish.tune_rewards import as_score, guard_of, judges_of, longest_attempt
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Score
@@ -71,6 +72,7 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
         seed=settings.seed,
         tokens=settings.train.tokens,
         packing=settings.train.packing,
+        shared=is_shared(running.model, part),
         batch=settings.evaluate.batch,
     )
     return Rollouts(

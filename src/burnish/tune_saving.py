@@ -20,6 +20,7 @@ from burnish.devices import Device, Ranks, apply_device, choose_device, missing_
 from burnish.errors import ConfigError, UsageError
 from burnish.models import Found, can_compile, find_model, fingerprint, restore_weights, save_model, set_up
 from burnish.prepare import Plan, registries
+from burnish.tune_layout import wants_sharing
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
 
@@ -188,7 +189,7 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen), shared=wants_sharing(plan))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -197,7 +198,9 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
                 f"Resume it there, or start anew with output=DIR."
             )
         if before.quick == "loops" and chosen.quick != "loops":
-            raise UsageError(f"{run.path} was started with loops that cannot be compiled here. {can_compile()} Or start anew with output=DIR.")
+            raise UsageError(
+                f"{run.path} was started with loops that cannot be compiled here. {can_compile()} Or start anew with output=DIR."
+            )
         apply_device(before)
         chosen = before
     set_up(chosen)

@@ -140,14 +140,20 @@ class Layout:
     input_ids_BT; position_ids_BT, which restart at each sequence; document_BT the sequence a position belongs to (-1: padding), or
     None where each row holds one sequence padded on the right, which needs no mask in a causal model; row_S and start_S say where a
     sequence begins.
+
+    In the shared layout a group's common prefix stands once: the first prefix_S tokens of a sequence begin at before_S, the others at
+    start_S. pieces_PK holds first and end of each piece of the row, and of the piece that it continues.
     """
 
-    kind: Literal["padded", "packed"]
+    kind: Literal["padded", "packed", "shared"]
     input_ids_BT: torch.Tensor
     position_ids_BT: torch.Tensor
     document_BT: torch.Tensor | None
     row_S: torch.Tensor
     start_S: torch.Tensor
+    prefix_S: torch.Tensor | None = None
+    before_S: torch.Tensor | None = None
+    pieces_PK: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +174,7 @@ class Batch:
     task: str
     origins: tuple[Origin, ...]
     tokens: int
-    """Real (not padding) tokens."""
+    """Tokens of the data, no padding: in the shared layout too, a prompt counts once for each sequence that has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

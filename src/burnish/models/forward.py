@@ -41,7 +41,7 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
 
     refuse_unable(model, needs, batch.task)
     layout = virtual.make_room(model.network, batch.layout)
-    place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
+    place_N = places(layout, batch)
     with _activations(model):
         inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
@@ -67,9 +67,20 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
 
 def hidden_states(model: Model, batch: Batch) -> torch.Tensor:
     """Return what the trunk of a model with a head says at the read-outs, [N, H]."""
-    place_N = batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
-    place_N = place_N + batch.layout.start_S[batch.sequence_N] + batch.at_N
+    place_N = places(batch.layout, batch)
     return model.trunk()(**model_inputs(model, batch.layout)).last_hidden_state.flatten(0, 1)[place_N]
+
+
+def places(layout: Layout, batch: Batch) -> torch.Tensor:
+    """Return where the batch's read-outs stand in the flattened layout, int64 [N]: in a group's common prefix, or behind it."""
+    import torch
+
+    row_N, start_N, at_N = layout.row_S[batch.sequence_N], layout.start_S[batch.sequence_N], batch.at_N
+    if layout.prefix_S is not None:
+        assert layout.before_S is not None
+        rest_N = at_N - layout.prefix_S[batch.sequence_N]
+        start_N, at_N = torch.where(rest_N < 0, layout.before_S[batch.sequence_N], start_N), torch.where(rest_N < 0, at_N, rest_N)
+    return row_N * layout.input_ids_BT.shape[1] + start_N + at_N
 
 
 def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
@@ -77,11 +88,12 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
 
     Rows padded on the right need no mask in a causal model: no real position can see the padding. What keeps packed documents apart
     was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
-    mask that shows each position only its own document. Raises ModelError for a packed batch where neither does. An encoder is told
-    which positions are padding, and counts positions by itself (some begin behind the padding token's number).
+    mask that shows each position only its own document; on a CPU a table of pieces does both, and lets pieces continue others. Raises
+    ModelError for a packed or shared batch where nothing does. An encoder is told which positions are padding, and counts positions by
+    itself (some begin behind the padding token's number).
     """
     if model.encoder:
-        if layout.kind == "packed":
+        if layout.kind != "padded":
             raise ModelError(
                 f"model = {model.found.name!r} is an encoder: it reads in both directions, so packed rows would see each other. Set "
                 f"train.packing = false."
@@ -89,7 +101,19 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
         assert layout.document_BT is not None, "an encoder must be told which positions are padding (collate(mask=True))"
         return {"input_ids": layout.input_ids_BT, "attention_mask": (layout.document_BT >= 0).long()}
     inputs: dict[str, object] = {"input_ids": layout.input_ids_BT, "position_ids": layout.position_ids_BT, "use_cache": False}
-    if layout.kind == "packed":
+    if layout.kind == "padded":
+        return inputs
+    fits = model.window is None or int(layout.position_ids_BT.max()) < model.window
+    if model.pieces == "tiles" and fits and not virtual.is_segment(model.network):
+        inputs["attention_mask"] = fast.as_table(_pieces(layout))
+    elif layout.kind == "shared":
+        if model.pieces == "none" or not fits:
+            raise ModelError(
+                f"model = {model.found.name!r}: what sequences have in common cannot stand once in rows of "
+                f"{int(layout.position_ids_BT.max()) + 1} tokens here: its attention slides, or is of another kind."
+            )
+        inputs["attention_mask"] = fast.pieces_mask(_pieces(layout), layout.input_ids_BT.shape[1], model.weight_dtype, model.device)
+    else:
         assert layout.document_BT is not None
         if model.documents == "mixed":
             raise ModelError(
@@ -98,6 +122,19 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
         if model.documents == "mask":
             inputs["attention_mask"] = document_mask(layout.document_BT, model.weight_dtype)
     return inputs
+
+
+def _pieces(layout: Layout) -> torch.Tensor:
+    """Return the pieces [P, 4] of a row: those of a shared layout, else its documents, each of which continues none."""
+    import torch
+
+    if layout.pieces_PK is not None:
+        return layout.pieces_PK
+    assert layout.document_BT is not None and len(layout.document_BT) == 1
+    _, lengths_P = layout.document_BT[0].unique_consecutive(return_counts=True)
+    end_P = lengths_P.cumsum(0)
+    first_P = end_P - lengths_P
+    return torch.stack([first_P, end_P, first_P, first_P], 1)
 
 
 def document_mask(document_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -55,6 +55,10 @@ class Model:
     target: Device
     head: Literal["separate", "whole"] = "separate"
     documents: Literal["positions", "mask", "mixed"] = "positions"
+    pieces: Literal["tiles", "mask", "none"] = "none"
+    """How pieces of one row are kept apart where some continue others: by a table (`fast.pieces`), a mask, or not at all."""
+    window: int | None = None
+    """Tokens that an attention layer sees back at most; None: all. Only shorter sequences may lie as pieces."""
     notes: list[str] = field(default_factory=list)
     spec: HeadSpec | None = None
     """What the head of its class says; None for a language model."""

@@ -8,6 +8,7 @@
 - `kernels`: the element-wise loops between the products, compiled (`kernels.cpp`) or in torch (`kernels_plain`).
 - `layers`: compiles the layers of a network one by one.
 - `linear`: linear layers with their low-rank adapters, several on one input.
+- `pieces`: attention over several documents in one row, and over groups whose common prefix stands once.
 - `process`: what is set for the whole process.
 - `recompute`: layers that keep their inputs alone, where memory is short.
 - `rows`: normalisation and gated activations.
@@ -22,14 +23,17 @@ from burnish.models.fast.frozen import with_states_kept
 from burnish.models.fast.head import read_targets
 from burnish.models.fast.kernels import can_compile
 from burnish.models.fast.layers import compile_layers
+from burnish.models.fast.pieces import as_table, pieces_mask
 from burnish.models.fast.process import set_up
 from burnish.models.fast.recompute import layers_of, recompute_layers
 
 __all__ = [
+    "as_table",
     "attend_as_in_training",
     "can_compile",
     "compile_layers",
     "layers_of",
+    "pieces_mask",
     "plain_pieces",
     "quicken",
     "quicken_adapters",

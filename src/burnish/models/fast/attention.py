@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from burnish.models.fast.attend import attend
+from burnish.models.fast.pieces import attend_pieces, is_table, pieces_mask
 
 NAME = "burnish_rows"
 
@@ -58,17 +59,23 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
 
     `query` is [B, H, T, D], `key` and `value` [B, K, T, D] with K dividing H; `attention_mask` None lets each place see itself and what
-    stands before it, or everything where the layer is not causal. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    stands before it, or everything where the layer is not causal; a table of pieces keeps apart what stands in one row.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     width = query.shape[-1]
+    scaling = options.get("scaling")
+    factor = 1 / math.sqrt(width) if scaling is None else float(scaling)
+    if is_table(attention_mask):
+        if sees_whole_rows(None, options) and not options.get("dropout"):
+            return attend_pieces(query, key, value, attention_mask, factor), None
+        attention_mask = pieces_mask(attention_mask, query.shape[2], query.dtype, query.device)
     whole = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3] == width and not options.get("dropout")
     if not (in_training() and whole and query.device.type == "cpu" and sees_whole_rows(attention_mask, options)):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     rows = [one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value)]
-    scaling = options.get("scaling")
-    factor = 1 / math.sqrt(width) if scaling is None else float(scaling)
     mixed = attend(*rows, None, width=width, factor=factor, causal=is_causal(module, options))
     return mixed.unflatten(-1, (-1, width)), None
 
