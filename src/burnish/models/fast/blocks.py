@@ -62,7 +62,7 @@ def plain_pieces(trunk: Any) -> list[str]:
     found = set()
     for module in trunk.modules():
         inner = [child for child in module.children() if isinstance(getattr(child, "base_layer", child), torch.nn.Linear | Conv1D)]
-        if hasattr(module, "base_layer") or not inner:
+        if not inner or hasattr(module, "base_layer") or isinstance(module, torch.nn.ModuleDict):
             continue
         whole = "forward" in vars(module) and read_parts(inner) is not None
         if not whole and not all("forward" in vars(child) for child in inner):
