@@ -62,6 +62,8 @@ def read_part(module: Any) -> Part | None:
         adapter, module = read, module.base_layer
     if type(module) not in (torch.nn.Linear, Conv1D) or module._forward_hooks or module._forward_pre_hooks:
         return None
+    if "forward" in vars(module):  # a quantised weight is made anew by a function of its own
+        return None
     return Part(module.weight, module.bias, turned=type(module) is Conv1D, **adapter)
 
 
