@@ -226,6 +226,8 @@ class TrainConfig(Table):
     """greatest norm of the gradient; 0: not clipped"""
     compile: bool | None = None
     """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
+    reuse: bool | None = None
+    """compute what layers below all that moves say of a row once, for all epochs; not set: where they drop nothing out; true: drop nothing"""
     average: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of what was learned that the result keeps: its weights are averaged with the base's by it; below 1 less is forgotten"""
 

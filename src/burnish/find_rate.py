@@ -214,8 +214,8 @@ def _bench(plan: Plan, dev: Mapping[str, TaskPlan], folder: Path, watch: Watch, 
     import torch
 
     settings = plan.resolved.config
-    # Compiling takes longer than the trials, and changes a loss in its last digits only.
-    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False)
+    # Compiling, or reading all rows once, takes longer than the trials, and changes a loss in its last digits only.
+    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False, kept=0)
     watch.say(f"Loading {settings.model}")
     random.seed(settings.seed)
     np.random.seed(settings.seed % 2**32)

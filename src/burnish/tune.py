@@ -24,6 +24,7 @@ from burnish.evaluate import Asking, Measure, answer, joint, resolve_scores
 from burnish.finish import asking_of, conclude, preferred
 from burnish.finish_single import singles
 from burnish.models import adapt, add_value_head, compile_layers, load_model, restore_weights
+from burnish.models.fast import let_go
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.sampling import Options
@@ -361,6 +362,7 @@ def _finish(running: Running) -> None:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
     memory = peak_memory(running.model.target)  # before other models are loaded to compare with
+    let_go(running.model)
     average_with_base(running.model, settings.train.average, terms=settings.model.add_terms)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
 from burnish.models import virtual
-from burnish.models.fast import attend_as_in_training, read_targets
+from burnish.models.fast import attend_as_in_training, begun, read_targets
 from burnish.models.heads import read_scores, refuse_unable
 from burnish.models.named_heads import read_named, read_values
 from burnish.types import Batch, Layout, Outputs
@@ -43,7 +43,7 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     refuse_unable(model, needs, batch.task)
     layout = virtual.make_room(model.network, batch.layout)
     place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
-    with _activations(model):
+    with _activations(model), begun(model.prefix, layout):
         inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
             read = read_named if batch.task in model.heads else read_scores
@@ -64,13 +64,6 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
             likely_NK = _candidates(head, hidden_NH, batch.streams["candidates"].long())
         values_N = read_values(model, valued_NH) if "values" in needs else None
     return Outputs(logprobs_N, entropy_N if "entropy" in needs else None, likely_NK, values_N=values_N)
-
-
-def hidden_states(model: Model, batch: Batch) -> torch.Tensor:
-    """Return what the trunk of a model with a head says at the read-outs, [N, H]."""
-    place_N = batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
-    place_N = place_N + batch.layout.start_S[batch.sequence_N] + batch.at_N
-    return model.trunk()(**model_inputs(model, batch.layout)).last_hidden_state.flatten(0, 1)[place_N]
 
 
 def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
