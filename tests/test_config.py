@@ -83,6 +83,7 @@ FIELDS = [
     "train.beta2",
     "train.clip",
     "train.compile",
+    "train.reuse",
     "train.average",
     "save.every",
     "save.keep",

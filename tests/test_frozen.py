@@ -120,9 +120,7 @@ def both(make: Callable[[], Model], units_of: Callable[[Model], Units], objectiv
         model = make()
         units = units_of(model)
         if kept:
-            units, told = keep(
-                model, units, limit=limit, tokens=200, needs=OBJECTIVES[objective].needs, undropped=undropped
-            )
+            units, told = keep(model, units, limit=limit, tokens=200, needs=OBJECTIVES[objective].needs, undropped=undropped)
         source, tasks = batches(model, units, packing=packing), {"main": TaskLoss(OBJECTIVES[objective])}
         _, gradients = loss_and_gradient(model, source(0), tasks=tasks)
         steps = run(model, source, steps=6, rate=5e-3, tasks=tasks)
@@ -138,6 +136,7 @@ def assert_same_path(one: Any, other: Any, *, tolerance: float = 1e-4) -> None:
     assert one[2] == other[2], "tokens that are passed over count as learned from"
 
 
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # PEFT's, on GPT-2's kind of layer
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_upper_layers_learn_the_same_behind_kept_states(name: str, moves: str, family: Callable[[str], Path]) -> None:
@@ -203,6 +202,7 @@ def test_a_head_on_a_frozen_trunk_learns_from_what_it_reads_alone(name: str, tmp
 def test_an_encoders_head_learns_the_same_once_its_layers_drop_nothing(kind: str, options: Any, tmp_path: Path) -> None:
     """BERT drops a tenth of everything in training: kept only where the run says that its frozen layers should not."""
     place = make_encoder(tmp_path / kind, kind)
+
     def units_of(model: Model) -> Units:
         assert model.spec is not None
         render = HeadRenderer(model.tokenizer, 60, Frame(), model.spec, encoder=True)
@@ -232,8 +232,7 @@ def test_an_encoders_head_learns_the_same_once_its_layers_drop_nothing(kind: str
         _, told = keep(model, units, limit=10**9, tokens=200, needs=("scores",), undropped=True)
         assert "is kept of 8 of 8" in told and model.prefix is not None
     if "last_layers" not in options:
-        assert model.prefix is not None
-        assert model.prefix.reads == ("all" if kind == "modernbert" else "first"), "only the pooled token is kept"
+        assert model.prefix is not None and model.prefix.reads == "first", "only the pooled token is kept"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +348,7 @@ def test_asking_for_what_cannot_be_is_refused(place: Path) -> None:
 def test_a_head_alone_can_be_said(place: Path) -> None:
     """`technique.head` on a model with a head moves the head and nothing else."""
     said: list[str] = []
-    api.tune(
-        run_of(place, "classification", place / "head", technique={"name": "selective", "head": True}), watch=Watch(say=said.append)
-    )
+    run = run_of(place, "classification", place / "head", technique={"name": "selective", "head": True})
+    run["train"]["steps"] = 12
+    api.tune(run, watch=Watch(say=said.append))
     assert any("all 2 frozen layers say is kept" in line for line in said)

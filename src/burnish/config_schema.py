@@ -227,7 +227,7 @@ class TrainConfig(Table):
     compile: bool | None = None
     """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
     reuse: bool | None = None
-    """compute what layers below all that moves say of a row once, for all epochs; not set: where they drop nothing out; true: drop nothing"""
+    """compute layers below all that moves once for all epochs; not set: where they drop nothing out; true: they shall drop nothing"""
     average: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of what was learned that the result keeps: its weights are averaged with the base's by it; below 1 less is forgotten"""
 

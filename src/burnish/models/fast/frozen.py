@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Many
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -116,7 +115,10 @@ def keep(
     several = sum(one.kept is not None for unit in placed for one in unit)
     if not several or (all_or_none and several < len(flat)):
         needed = found.row_size * sum(len(_read(found, one)) for one in flat)
-        return units, f"Not kept: what {_named(found)} say would take {needed / 1e9:.2g} GB, and there are {limit / 1e9:.2g} GB for it."
+        return (
+            units,
+            f"Not kept: what {_named(found)} say would take {needed / 1e9:.2g} GB, and there are {limit / 1e9:.2g} GB for it.",
+        )
     _pass_over(found)
     model.prefix = found
     _fill(model, found, distinct, rows, tokens=tokens, between=between)
@@ -143,7 +145,8 @@ def find(model: Model, sample: Sequence, *, undropped: bool = False) -> Prefix |
     if not layers:
         return ""
     batch = _batch(model, [replace(sample, streams={})])
-    said = _observed(model, [*layers, trunk], batch)
+    with _in_mode(model.network, training=False):
+        said = _observed(model, [*layers, trunk], batch)
     if [one.module for one in said] != [*layers, trunk]:
         return ""  # layers that are left out, repeated or run in another order are no prefix
     number = next((place for place, one in enumerate(said) if one.moves), len(said))
@@ -271,7 +274,7 @@ def _reads_first(model: Model, prefix: Prefix, batch: Batch, states_BTH: torch.T
     if states_BTH.shape[1] < 2 or model.spec is None or model.spec.kind != "sequence":
         return False
     inputs = model_inputs(model, batch.layout)
-    first = {name: value[:, :1] if hasattr(value, "shape") else value for name, value in inputs.items()}
+    first: dict[str, Any] = {name: value[:, :1] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
     _pass_over(prefix)
     try:
         with _in_mode(model.network, training=False), torch.no_grad(), exact_products():
@@ -419,17 +422,22 @@ def _agrees(model: Model, units: Units, placed: Units, needs: tuple[str, ...]) -
     """Return whether a few kept sequences give what they give as they stand."""
     import torch
 
-    from burnish.models.forward import forward
-    from burnish.models.probe import alike, exact_products
+    from burnish.models.forward import as_in_training, forward
+    from burnish.models.probe import alike
 
-    pairs = [pair for old, new in zip(units, placed, strict=True) for pair in zip(old, new, strict=True) if pair[1].kept is not None]
+    pairs = [
+        pair for old, new in zip(units, placed, strict=True) for pair in zip(old, new, strict=True) if pair[1].kept is not None
+    ]
     few = sorted(pairs, key=lambda pair: pair[0].length)[:4]
-    with _in_mode(model.network, training=False), torch.no_grad(), exact_products():
+    with _in_mode(model.network, training=False), torch.no_grad(), as_in_training(model):
         plain, begun = (
-            forward(model, _batch(model, [replace(pair[way], group=0, task=few[0][0].task) for pair in few]), needs) for way in (0, 1)
+            forward(model, _batch(model, [replace(pair[way], group=0, task=few[0][0].task) for pair in few]), needs)
+            for way in (0, 1)
         )
     both = [(getattr(plain, name), getattr(begun, name)) for name in plain.__dataclass_fields__]
-    return all(alike(found, expected) for expected, found in both if expected is not None)
+    assert model.prefix is not None, "what is compared begins behind it"
+    kind = model.prefix.dtype  # which says how far rounding may go
+    return all(alike(found.to(kind), expected.to(kind)) for expected, found in both if expected is not None)
 
 
 def let_go(model: Model) -> None:
