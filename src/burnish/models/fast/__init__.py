@@ -1,7 +1,8 @@
 """What makes a model quick: each piece has a plain twin that gives the same numbers, and a test that holds them together.
 
 - `attention`: short rows on a CPU, by plain matrix products.
-- `frozen`: what the layers below all that moves say of a row, computed once and read in every epoch.
+- `frozen`: what the layers below all that moves say of a row, computed once and read in every epoch; `prefix` passes over them,
+  `prefix_find` finds where they end.
 - `head`: log-probabilities of targets from hidden states, in tiles, with a backward pass of its own.
 - `layers`: compiles the layers of a network one by one.
 
@@ -10,8 +11,9 @@ directory, and kept on resume.
 """
 
 from burnish.models.fast.attention import attend_as_in_training, attend_short_rows
-from burnish.models.fast.frozen import Prefix, begun, keep, let_go
+from burnish.models.fast.frozen import keep, let_go
 from burnish.models.fast.head import read_targets
 from burnish.models.fast.layers import compile_layers
+from burnish.models.fast.prefix import Prefix, begun
 
 __all__ = ["Prefix", "attend_as_in_training", "attend_short_rows", "begun", "compile_layers", "keep", "let_go", "read_targets"]
