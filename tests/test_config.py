@@ -85,6 +85,7 @@ FIELDS = [
     "train.compile",
     "train.fast",
     "train.recompute",
+    "train.reuse",
     "train.average",
     "save.every",
     "save.keep",

@@ -230,6 +230,8 @@ class TrainConfig(Table):
     """take the quick pieces of training instead of their plain twins; false: everything as the ecosystem computes it, for comparing"""
     recompute: bool | None = None
     """compute what layers hold inside again in the backward pass: less memory, a third more arithmetic; not set: where memory is short"""
+    reuse: bool | None = None
+    """compute layers below all that moves once for all epochs; not set: where they drop nothing out; true: they shall drop nothing"""
     average: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of what was learned that the result keeps: its weights are averaged with the base's by it; below 1 less is forgotten"""
 

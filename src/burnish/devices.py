@@ -58,6 +58,8 @@ class Device:
     recompute: bool = False
     shared: bool = False
     """What sequences of a group have in common, such as the prompt of two answers, is computed once (`tune_layout`)."""
+    kept: int = 0
+    """Bytes at most of what frozen layers say of rows that come more than once (`models.fast.frozen`); 0: computed anew each time."""
 
     @property
     def autocast(self) -> bool:
@@ -116,6 +118,14 @@ def apply_device(device: Device) -> None:
 
     torch.set_num_threads(device.threads)
     torch.set_float32_matmul_precision("medium" if device.products == "bfloat16" else "highest")
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine; those of a small one where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8_000_000_000
 
 
 def peak_memory(device: Device) -> int:

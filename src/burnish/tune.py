@@ -19,6 +19,7 @@ from burnish.errors import UsageError
 from burnish.finish import conclude
 from burnish.finish_single import singles
 from burnish.models import add_value_head, compile_layers, plain_pieces, restore_weights
+from burnish.models.fast import let_go
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.prepare_model import before_step_0
@@ -175,6 +176,7 @@ def _finish(running: Running) -> None:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
     memory = max(running.peak, peak_memory(running.model.target))  # before other models are loaded to compare with
+    let_go(running.model)
     average_with_base(running.model, settings.train.average, terms=settings.model.add_terms)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)

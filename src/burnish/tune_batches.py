@@ -15,6 +15,7 @@ from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
 from burnish.models import Model, load_model
+from burnish.models.fast import keep
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
 from burnish.reference_kept import kept, weights_digest
@@ -70,7 +71,7 @@ def _of_task(running: Running, part: TaskPlan, *, between: Callable[[], None]) -
     units = _with_reference(running, part, part.sequences, "reference") if part.reads("reference") else part.sequences
     if part.reads("teacher"):
         return _taught(running, part, units, between=between)
-    fixed = _fixed(running, part, units)
+    fixed = _fixed(running, part, units, between=between)
     if not part.reads("divergence"):
         return fixed
     examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated | Pair)]
@@ -94,7 +95,7 @@ def _taught(running: Running, part: TaskPlan, units: Units, *, between: Callable
     teacher = load_model(name, running.model.target)
     flat = [sequence for unit in units for sequence in unit]
     filled = iter(fill_teacher(teacher, running.model.tokenizer, flat, candidates=CANDIDATES, tokens=part.config.train.tokens))
-    fixed = _fixed(running, part, [[next(filled) for _ in unit] for unit in units])
+    fixed = _fixed(running, part, [[next(filled) for _ in unit] for unit in units], between=between)
     if share == 0:
         return fixed
     settings, tasks = part.config, part.tasks("train")
@@ -114,10 +115,10 @@ def _taught(running: Running, part: TaskPlan, units: Units, *, between: Callable
     )
 
 
-def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
+def _fixed(running: Running, part: TaskPlan, units: Units, *, between: Callable[[], None]) -> FixedBatches:
     train = part.config.train
     return FixedBatches(
-        examples=units,
+        examples=_kept(running, part, units, between=between),
         order=part.order(),
         batch=train.batch,
         tokens=train.tokens,
@@ -131,6 +132,37 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
         mask=running.model.encoder,
         change=part.rows.change,
     )
+
+
+def _kept(running: Running, part: TaskPlan, units: Units, *, between: Callable[[], None]) -> Units:
+    """Return the units with what the layers below all that moves say of them, computed once, where the run chose so.
+
+    Raises ConfigError where the run asks for it and it cannot be.
+    """
+    asked, limit = part.config.train.reuse, running.model.target.kept
+    if not limit or part.rows.change is not None:  # rows that differ from epoch to epoch say nothing twice
+        return units
+
+    def progress(line: str) -> None:
+        between()
+        if line:
+            running.watch.say(line)
+
+    kept, told = keep(
+        running.model,
+        units,
+        limit=limit // running.ranks.size,
+        tokens=part.config.train.tokens,
+        undropped=bool(asked),
+        all_or_none=not part.objective.additive,
+        needs=part.objective.needs,
+        between=progress,
+    )
+    if asked and kept is units:
+        raise ConfigError(f"train.reuse = true: {told or 'no layer is frozen below all that moves'} Leave it out.")
+    if told:
+        running.watch.say(told)
+    return kept
 
 
 def _multiple(model: Model) -> int:

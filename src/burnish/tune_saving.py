@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
-from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
+from burnish.devices import Device, Ranks, apply_device, choose_device, machine_memory, missing_compiler
 from burnish.errors import ConfigError, UsageError
 from burnish.models import Found, can_compile, find_model, fingerprint, restore_weights, save_model, set_up
 from burnish.prepare import Plan, registries
@@ -189,7 +189,8 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen), shared=wants_sharing(plan))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen))
+    chosen = replace(chosen, shared=wants_sharing(plan), kept=_kept(plan))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -218,6 +219,10 @@ LONG_RUN = 3_000_000
 """Tokens from which layers are compiled: some ten minutes of eager steps on two cores, beside which the start no longer counts."""
 
 
+KEPT_SHARE = 0.25
+"""Part of the machine's memory that may hold what frozen layers say."""
+
+
 def _compiled(plan: Plan, device: Device) -> bool:
     """Return whether the layers are compiled: as the run says, else by what is to be done; ConfigError where it cannot be."""
     wanted, lacking = plan.resolved.config.train.compile, missing_compiler(device.name)
@@ -230,6 +235,14 @@ def _compiled(plan: Plan, device: Device) -> bool:
     long = mean * train.batch * (train.steps or 1) >= LONG_RUN
     # Only what was measured: a whole model on a processor with fast bfloat16 products.
     return long and lacking is None and device.name == "cpu" and device.products == "bfloat16" and plan.technique.saves == "model"
+
+
+def _kept(plan: Plan) -> int:
+    """Return how many bytes of hidden states may be kept: a share of the machine's memory where rows come more than once."""
+    train = plan.resolved.config.train
+    seen = train.batch * (train.steps or 1)
+    again = any(share * seen > len(part.sequences) for share, part in zip(plan.shares(), plan.parts.values(), strict=True))
+    return int(KEPT_SHARE * machine_memory()) if again and train.reuse is not False else 0
 
 
 def resume(running: Running, path: Path) -> None:

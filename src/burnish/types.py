@@ -57,6 +57,7 @@ __all__ = [
     "Example",
     "Expected",
     "ImagePart",
+    "Kept",
     "Labelled",
     "Layout",
     "Loss",
@@ -105,6 +106,17 @@ STREAMS: dict[str, str] = {
 """The streams that objectives read, by name; float32 [N] where no shape is given."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Hidden states that a model holds of a sequence (`models.fast.frozen`): their first row, one for each token that is left of it.
+
+    Where only some places are read, the others are left out of the sequence; `tokens` is how many it stands for.
+    """
+
+    row: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
     """Tokens, and the places where something is predicted (read-outs): one example rendered for one model.
@@ -126,6 +138,8 @@ class Sequence:
     role: str = "policy"
     text_bytes: int = 0
     """UTF-8 bytes of the text that the read-outs predict, for bits per byte."""
+    kept: Kept | None = None
+    """Where the model keeps what its frozen layers say of this sequence; None where they are run."""
 
     @property
     def length(self) -> int:
@@ -154,6 +168,8 @@ class Layout:
     prefix_S: torch.Tensor | None = None
     before_S: torch.Tensor | None = None
     pieces_PK: torch.Tensor | None = None
+    kept_BT: torch.Tensor | None = None
+    """Row of the model's kept hidden states at each position, in the machine's memory; None where the whole model runs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

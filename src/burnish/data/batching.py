@@ -80,10 +80,14 @@ class FixedBatches:
         """Return this rank's micro-batches of some examples, each with the epoch in which it stands."""
         change = self.change or (lambda sequences, number, epoch: sequences)
         units = [unit for number, epoch in rows for unit in units_of(change(self.examples[number], number, epoch))]
-        laid: dict[str, Any] = {"packing": self.packing, "shared": self.shared}
+        batches = []
+        for kept in (False, True):  # a micro-batch begins at the first layer, or at what is kept of all its sequences
+            part = [unit for unit in units if all(one.kept is not None for one in unit) == kept]
+            laid: dict[str, Any] = {"packing": self.packing, "shared": self.shared and not kept}
+            batches += [(micro, laid) for micro in cut_units(part, self.tokens, **laid)]
         return [
             collate(micro, **laid, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
-            for micro in cut_units(units, self.tokens, **laid)[self.rank :: self.ranks]
+            for micro, laid in batches[self.rank :: self.ranks]
         ]
 
     def largest(self) -> list[Batch]:
@@ -267,6 +271,7 @@ def collate(
         layout = packed_layout(sequences, device)
     else:
         layout = padded_layout(sequences, pad_id, device, multiple=multiple, mask=mask)
+    layout = _with_kept(layout, sequences)
     names = sequences[0].streams.keys()
 
     def joined(parts: list[np.ndarray], kind: torch.dtype) -> torch.Tensor:
@@ -283,8 +288,21 @@ def collate(
         role_S=tuple(sequence.role for sequence in sequences),
         task=sequences[0].task,
         origins=tuple(sequence.origin for sequence in sequences),
-        tokens=sum(sequence.length for sequence in sequences),
+        tokens=sum(sequence.length if sequence.kept is None else sequence.kept.tokens for sequence in sequences),
     )
+
+
+def _with_kept(layout: Layout, sequences: Many[Sequence]) -> Layout:
+    """Return the layout with the rows of the hidden states that the model keeps, if it keeps those of all sequences."""
+    import torch
+
+    kept = [sequence.kept.row for sequence in sequences if sequence.kept is not None]
+    if len(kept) < len(sequences):
+        return layout
+    kept_BT = np.full(layout.input_ids_BT.shape, kept[0], dtype=np.int64)  # padding may name any row
+    for row, start, first, sequence in zip(layout.row_S.tolist(), layout.start_S.tolist(), kept, sequences, strict=True):
+        kept_BT[row, start : start + sequence.length] = first + np.arange(sequence.length)
+    return replace(layout, kept_BT=torch.from_numpy(kept_BT))
 
 
 def _stream(parts: list[np.ndarray], device: Any) -> torch.Tensor:

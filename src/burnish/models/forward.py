@@ -42,7 +42,7 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     refuse_unable(model, needs, batch.task)
     layout = virtual.make_room(model.network, batch.layout)
     place_N = places(layout, batch)
-    with _activations(model):
+    with _activations(model), fast.begun(model.prefix, layout):
         inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
             read = read_named if batch.task in model.heads else read_scores
@@ -63,12 +63,6 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
             likely_NK = _candidates(head, hidden_NH, batch.streams["candidates"].long())
         values_N = read_values(model, valued_NH) if "values" in needs else None
     return Outputs(logprobs_N, entropy_N if "entropy" in needs else None, likely_NK, values_N=values_N)
-
-
-def hidden_states(model: Model, batch: Batch) -> torch.Tensor:
-    """Return what the trunk of a model with a head says at the read-outs, [N, H]."""
-    place_N = places(batch.layout, batch)
-    return model.trunk()(**model_inputs(model, batch.layout)).last_hidden_state.flatten(0, 1)[place_N]
 
 
 def places(layout: Layout, batch: Batch) -> torch.Tensor:

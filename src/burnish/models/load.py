@@ -14,7 +14,7 @@ from burnish.data.render_heads import MASKED
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
-from burnish.models.fast import quicken, quicken_adapters
+from burnish.models.fast import Prefix, quicken, quicken_adapters
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     BESIDE,
@@ -68,6 +68,8 @@ class Model:
     """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
     technique: Technique | None = None
     """What `adapt` applied: it may have ways of its own to be saved and restored."""
+    prefix: Prefix | None = None
+    """The frozen layers that are passed over where a batch names what they say (`fast.frozen`)."""
 
     @property
     def device(self) -> torch.device:

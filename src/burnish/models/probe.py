@@ -75,7 +75,7 @@ def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
     return model.plain()(input_ids=ids_BT, use_cache=False, **more).logits
 
 
-def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
     """Return whether logits differ by no more than rounding does; what leaks from other tokens is orders of magnitude larger."""
     import torch
 
@@ -86,7 +86,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 def _refuse_foresight(model: Model, ids_BT: torch.Tensor, whole_BTV: torch.Tensor) -> None:
     changed_BT = ids_BT.clone()
     changed_BT[:, -1] = ids_BT[:, 0]
-    if not _alike(_logits(model, changed_BT)[:, :-1], whole_BTV[:, :-1]):
+    if not alike(_logits(model, changed_BT)[:, :-1], whole_BTV[:, :-1]):
         raise ModelError(
             f"model = {model.found.name!r} sees the tokens that it is to predict (it is an encoder, such as BERT). Here a model must be "
             f"causal: use a language model that writes text from left to right."
@@ -118,7 +118,7 @@ def _scores_apart(model: Model, ids_BT: torch.Tensor, hidden_BTH: torch.Tensor) 
     try:
         scores_BTC = head(hidden_BTH)
         whole = whole_scores(model, {"input_ids": ids_BT})
-        return _alike(scores_BTC[:, -1] if model.spec.kind == "sequence" else scores_BTC, whole)
+        return alike(scores_BTC[:, -1] if model.spec.kind == "sequence" else scores_BTC, whole)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
 
@@ -144,7 +144,7 @@ def _isolation(model: Model, ids_BT: torch.Tensor) -> Any:
         if way == "mask" and getattr(model.plain().config, "sliding_window", None):
             continue
         try:
-            if _alike(_logits(model, ids_BT, position_ids=restarting_BT, **more), alone_BTV):
+            if alike(_logits(model, ids_BT, position_ids=restarting_BT, **more), alone_BTV):
                 return way
         except (TypeError, ValueError, RuntimeError):
             continue
@@ -184,7 +184,7 @@ def _sharing(model: Model, ids_BT: torch.Tensor) -> Any:
         ways = {"tiles": table, **ways}
     for way, mask in ways.items():
         try:
-            if _alike(_logits(model, rows_BT, position_ids=positions_BT, attention_mask=mask), wanted_BTV):
+            if alike(_logits(model, rows_BT, position_ids=positions_BT, attention_mask=mask), wanted_BTV):
                 return way
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
             continue
