@@ -42,7 +42,7 @@ def test_a_signal_while_the_bases_head_learns_stops_the_run_which_goes_on_later(
 
     monkeypatch.setattr(finish_heads, "train", signalled)
     if not kept:
-        monkeypatch.setattr(finish_heads, "with_states_kept", lambda *_, **__: None)
+        monkeypatch.setattr(finish_heads, "keep", lambda model, units, **_: (units, ""))
     with pytest.raises(Stopped, match="--resume"):
         api.tune(run)
     assert made[0] == 2 and json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "stopped"

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "burnish"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "devices", "disk", "locks", "atomic", "environment", "signals", "named_code", "__init__"),
+    ("types", "errors", "devices", "memory", "disk", "locks", "atomic", "environment", "signals", "named_code", "__init__"),
     ("run_file",),
     ("config",),
     ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets", "rewards", "advantages"),

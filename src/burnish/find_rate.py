@@ -34,6 +34,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
 from burnish.tune_batches import Source, make_batches
+from burnish.tune_memory import recompute_where_needed
 from burnish.tune_saving import chosen_device
 from burnish.tune_state import Progress, Running, Watch
 from burnish.types import Text
@@ -213,10 +214,11 @@ def _bench(plan: Plan, dev: Mapping[str, TaskPlan], folder: Path, watch: Watch, 
     """Load the model as the run would, and read from it what must be known before step 0; `folder` holds that meanwhile."""
 
     settings = plan.resolved.config
-    # Compiling takes longer than the trials, and changes a loss in its last digits only.
-    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False)
+    # Compiling, or reading all rows once, takes longer than the trials, and changes a loss in its last digits only.
+    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False, kept=0)
     watch.say(f"Loading {settings.model}")
     model = before_step_0(plan, device)
+    recompute_where_needed(plan, model, ranks=Ranks())
     progress = Progress(warmup=round(settings.train.warmup * plan_steps(plan)))
     schedule = Schedule(1.0, plan_steps(plan), progress.warmup, settings.train.schedule)
     names = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}

@@ -9,26 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 from burnish.data.batching import FixedBatches
 from burnish.devices import Device
-from burnish.models import Model, head_modules, head_named, hidden_states, load_model, numbered_batches
-from burnish.models.fast import with_states_kept
+from burnish.models import Model, head_modules, head_named, load_model
+from burnish.models.fast import keep, let_go
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan
 from burnish.prepare_task import TaskPlan
 from burnish.reading import choose_threshold
-from burnish.sampling.mode import evaluating
 from burnish.train import TaskLoss, train
-from burnish.types import Sequence
 
 Between = Callable[[], None] | None
 """Called between steps and batches; it may raise to stop."""
 
 HEAD_RATE = 5e-3
 """Learning rate of a head alone: a single layer, which takes far greater steps than the network below it."""
+
+LARGEST = 2_000_000_000
+"""Bytes of hidden states that are kept at most while a head alone learns."""
 
 
 def head_on_frozen_base(plan: Plan, target: Device, *, between: Between = None) -> Model:
@@ -54,19 +53,6 @@ def head_on_frozen_base(plan: Plan, target: Device, *, between: Between = None) 
     network.requires_grad_(False)
     network.eval()
     return model
-
-
-def _states(model: Model, sequences: list[Sequence], *, between: Callable[[], None] | None = None) -> list[Any]:
-    """Return the hidden states [N, H] at the read-outs of each sequence, read in batches of like lengths."""
-    import torch
-
-    found: list[Any] = [None] * len(sequences)
-    with evaluating(model.network), torch.no_grad():
-        for places, batch in numbered_batches(model, sequences, tokens=8192, between=between):
-            states_NH = hidden_states(model, batch)
-            for number, part in places:
-                found[number] = states_NH[part]
-    return found
 
 
 @contextmanager
@@ -115,8 +101,16 @@ def heads_alone(plan: Plan, model: Model, names: Collection[str], *, between: Be
 def _learn(plan: Plan, part: TaskPlan, model: Model, *, steps: int, batch: int, between: Between = None) -> None:
     """Let what is trainable of the model learn from a task's rows, in the run's order."""
     settings = plan.resolved.config.train
-    kept = with_states_kept(model, part.sequences, partial(_states, between=between)) if model.spec is not None else None
-    alone, units = kept if kept is not None else (model, part.sequences)
+    units, fresh = part.sequences, model.prefix is None
+    if fresh:  # a run that kept what lies below its adapters holds on to that
+        units, _ = keep(
+            model,
+            units,
+            limit=LARGEST,
+            tokens=settings.tokens,
+            needs=part.objective.needs,
+            between=lambda line: between() if between is not None else None,
+        )
     batches = FixedBatches(
         examples=units,
         order=part.order(),
@@ -125,14 +119,16 @@ def _learn(plan: Plan, part: TaskPlan, model: Model, *, steps: int, batch: int, 
         packing=settings.packing,
         pad_id=model.pad_id(),
         device=model.device,
-        mask=alone.encoder,
+        mask=model.encoder,
     )
     moving = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}
     tasks = {part.name: TaskLoss(part.objective, part.config.objective.options)}
     schedule = Schedule(HEAD_RATE, steps, round(settings.warmup * steps), settings.schedule)
-    for _ in train(alone, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.clip):
+    for _ in train(model, batches, tasks=tasks, optimizer=make_optimizer(moving), schedule=schedule, clip=settings.clip):
         if between is not None:  # the head learns; nothing of this run is kept but the figures
             between()
+    if fresh:
+        let_go(model)
 
 
 def with_threshold(plan: Plan, model: Model, *, between: Between = None) -> Plan:

@@ -17,6 +17,7 @@ from burnish.config_options import private_function
 from burnish.data.dialog import Frame
 from burnish.data.estimate import estimate, measure_matmul
 from burnish.data.formats import FORMATS
+from burnish.data.largest import largest
 from burnish.data.render import Renderer
 from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
@@ -39,6 +40,7 @@ from burnish.models import (
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
+from burnish.optim import MOMENT_BYTES
 from burnish.prepare_fresh import fresh_model, special_tokens
 from burnish.prepare_plan import Plan
 from burnish.prepare_refuse import no_base, refuse_idle, refuse_silent, second_adapter
@@ -260,6 +262,10 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
     means = [sum(one.length for unit in part.sequences for one in unit) / len(part.sequences) for part in plan.parts.values()]
     per_step = config.train.batch * sum(share * mean for share, mean in zip(plan.shares(), means, strict=True))
     rows = int(min(per_step, config.train.tokens))
+    most = [
+        largest(part.sequences, batch=part.config.train.batch, tokens=config.train.tokens, packing=config.train.packing)[1]
+        for part in plan.parts.values()
+    ]
     flops = measure_matmul(2.0, "bfloat16" if fast else "float32", rows=max(rows, 16), hidden=sizes.hidden)
     return estimate(
         parameters=sizes.parameters,
@@ -272,11 +278,15 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
         steps=config.train.steps or 1,
         flops=flops,
         adapter=sizes.adapter,
-        tokens_per_batch=rows,
+        tokens_per_batch=max(most),
         trained_share=trained / float(lengths.sum()),
         attended=float((lengths**2).sum() / lengths.sum()),
         attention_width=sizes.attention_width,
         key_width=sizes.key_width,
         feed_forward=sizes.feed_forward,
+        heads=sizes.attention_heads,
+        longest=int(lengths.max()),
         tied=sizes.tied,
+        checkpointing=bool(config.train.recompute),
+        moment_bytes=MOMENT_BYTES[config.train.optimizer],
     )

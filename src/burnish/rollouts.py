@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from burnish.advantages import next_kl
-from burnish.data.batching import collate, cut_packed, cut_padded, units_of
+from burnish.data.batching import collate, cut_units, units_of
 from burnish.data.render import Renderer
 from burnish.errors import ConfigError, RunError
 from burnish.models import Model
 from burnish.rewards import LengthGuard, Part, Rewards, check_parts, equal_groups, rewards
 from burnish.rollouts_plan import Plan, chosen_prompts, dealt, lasting, sampling_options
-from burnish.rollouts_sequences import Reference, divergence, measured, sequence_of, with_advantages
+from burnish.rollouts_sequences import Reference, divergence, imagined, measured, sequence_of, with_advantages
 from burnish.rollouts_state import Rollout, arrays_of, rollout_of
 from burnish.rollouts_watch import Record, hopeless
 from burnish.sampling import Generated, generate
-from burnish.types import Answer, Batch, Sequence, Task
+from burnish.types import Answer, Batch, Sequence, Task, plain
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +83,23 @@ class Rollouts:
         assert self.current is not None
         cut = _cut(_served(self.current, self.plan, place), self.plan)
         return [
-            collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
+            collate(micro, packing=self.plan.packing, shared=self.plan.shared, pad_id=self.model.pad_id(), device=self.model.device)
             for micro in cut[self.rank :: self.ranks]
         ]
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that attempts can make: at the longest prompts, each answered as long as it may be."""
+        tasks = sorted(self.tasks, key=lambda task: -sum(len(plain(one.content)) for one in task.messages))[: self.plan.prompts]
+        made = [
+            imagined(self.renderer.prompt(task), self.plan.max_tokens, origin=task.origin, group=number, task=self.renderer.task)
+            for number, task in enumerate(tasks, 1)
+            for _ in range(self.plan.samples)
+        ]
+        batches = [
+            collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
+            for micro in _cut(made, self.plan)
+        ]
+        return [max(batches, key=lambda batch: batch.layout.input_ids_BT.numel())]
 
     def _adapted(self, found: float, answers: int) -> float:
         assert self.plan.kl_target is not None
@@ -146,6 +160,7 @@ class Rollouts:
             self.model,
             cut,
             packing=self.plan.packing,
+            shared=self.plan.shared,
             values=self.plan.advantage == "generalised",
             reference=self.reference,
             between=self.between,
@@ -190,7 +205,7 @@ def _served(rollout: Rollout, plan: Plan, place: int) -> list[Sequence]:
 
 
 def _cut(sequences: Many[Sequence], plan: Plan) -> list[list[Sequence]]:
-    return (cut_packed if plan.packing else cut_padded)(units_of(sequences), plan.tokens)
+    return cut_units(units_of(sequences), plan.tokens, packing=plan.packing, shared=plan.shared)
 
 
 def _record(

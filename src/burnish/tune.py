@@ -11,19 +11,21 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from burnish import runs, tune_saving
+from burnish import runs, tune_layout, tune_memory, tune_saving
 from burnish.averaging import average_with_base
 from burnish.config import Resolved
 from burnish.devices import Ranks, join_ranks, leave_ranks, peak_memory
 from burnish.errors import UsageError
 from burnish.finish import conclude
 from burnish.finish_single import singles
-from burnish.models import add_value_head, compile_layers, restore_weights
+from burnish.models import add_value_head, compile_layers, plain_pieces, restore_weights
+from burnish.models.fast import let_go
 from burnish.optim import Schedule, make_optimizer
 from burnish.prepare import Plan, prepare
 from burnish.prepare_model import before_step_0
 from burnish.signals import Stop
-from burnish.train import TaskLoss, train
+from burnish.train import train
+from burnish.train_room import Room
 from burnish.tune_batches import make_batches
 from burnish.tune_dev import evaluate_dev, how_to_ask, preferred_before
 from burnish.tune_log import leave_nothing, lengthened, log, record_end, write_facts
@@ -90,6 +92,9 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         add_value_head(model)
     if device.compiled:
         compile_layers(model.trunk())
+    model.target = tune_layout.settled(model.target, model, plan)
+    if told := tune_memory.recompute_where_needed(plan, model, ranks=ranks, resumed=found.path is not None):
+        watch.say(told)
     assert settings.train.steps is not None and settings.train.learning_rate is not None
     progress = Progress(warmup=round(settings.train.warmup * settings.train.steps))
     schedule = Schedule(settings.train.learning_rate, settings.train.steps, progress.warmup, settings.train.schedule)
@@ -100,9 +105,9 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
         beta2=settings.train.beta2,
     )
     dev = {name: part.tasks("dev")[: settings.evaluate.limit] for name, part in plan.parts.items()}
-    running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress)
+    running = Running(plan, run, model, optimizer, schedule, ranks, stop, watch, dev, progress, room=Room(say=watch.say))
     if ranks.rank == 0:
-        write_facts(running, device)
+        write_facts(running, model.target)
     running.before = preferred_before(running)
     running.batches = make_batches(running, between=between_batches(running))
     for reason in found.skipped:
@@ -115,11 +120,14 @@ def _start(plan: Plan, run: runs.Run, *, resume: bool, watch: Watch, ranks: Rank
             watch.say("There is no complete checkpoint to resume from; starting from the beginning.")
             if ranks.rank == 0:
                 runs.rewind_metrics(run, -1)
+        tune_memory.rehearse(running)
         tune_saving.prove_saving(running)
     if settings.log.tensorboard and ranks.rank == 0:
         running.events = runs.EventWriter(run, first_step=running.progress.step + 1)
     total, moving = model.parameters()
     watch.say(f"{total:,} parameters, {moving:,} of them trained ({settings.technique.name}), on {device.name} in {device.dtype}")
+    if device.quick != "no" and (plain := plain_pieces(model.trunk())):
+        watch.say(f"Computed the plain way, more slowly: {', '.join(plain)}")
     return running
 
 
@@ -128,18 +136,18 @@ def _loop(running: Running) -> None:
     plan, settings, progress = running.plan, running.plan.resolved.config, running.progress
     if progress.stopped_early:
         return  # resumed after the last step, before the end
-    tasks = {name: TaskLoss(part.objective, part.config.objective.options, part.weight) for name, part in plan.parts.items()}
     evaluate_dev(running)
     running.model.network.train()
     steps = train(
         running.model,
         running.batches,
-        tasks=tasks,
+        tasks=tune_memory.tasks_of(plan),
         optimizer=running.optimizer,
         schedule=running.schedule,
         clip=settings.train.clip,
         first=progress.step,
         ranks=running.ranks,
+        room=running.room,
     )
     for step in saved_when_stopped(running, steps):
         progress.step, progress.tokens, progress.seconds = (
@@ -167,7 +175,8 @@ def _finish(running: Running) -> None:
     if settings.evaluate.best and progress.best is not None and progress.best_step != progress.step:
         restore_weights(running.model, running.run.checkpoints / f"checkpoint-{progress.best_step}")
         running.watch.say(f"Kept step {progress.best_step}, which has the best dev score")
-    memory = peak_memory(running.model.target)  # before other models are loaded to compare with
+    memory = max(running.peak, peak_memory(running.model.target))  # before other models are loaded to compare with
+    let_go(running.model)
     average_with_base(running.model, settings.train.average, terms=settings.model.add_terms)
     running.model.network.eval()
     running.optimizer.zero_grad(set_to_none=True)

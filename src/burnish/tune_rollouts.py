@@ -18,6 +18,7 @@ from burnish.prepare_task import TaskPlan
 from burnish.rollouts import Rollouts
 from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
+from burnish.tune_layout import is_shared
 from burnish.tune_rewards import as_score, guard_of, judges_of, longest_attempt
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Score
@@ -38,6 +39,11 @@ class WithAttempts:
     def __call__(self, step: int) -> list[Batch]:
         """Return this rank's micro-batches of a step, task after task."""
         return [*self.fixed(step), *(batch for rollouts in self.attempts.values() for batch in rollouts(step))]
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch of each task."""
+        sources = [getattr(self.fixed, "largest", list), *(rollouts.largest for rollouts in self.attempts.values())]
+        return [batch for source in sources for batch in source()]
 
 
 def _attempts(source: Any) -> Mapping[str, Rollouts]:
@@ -66,6 +72,7 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
         seed=settings.seed,
         tokens=settings.train.tokens,
         packing=settings.train.packing,
+        shared=is_shared(running.model, part),
         batch=settings.evaluate.batch,
     )
     return Rollouts(

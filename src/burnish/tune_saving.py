@@ -12,14 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
-from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
+from burnish.devices import Device, Ranks, apply_device, choose_device, machine_memory, missing_compiler
 from burnish.errors import ConfigError, UsageError
-from burnish.models import Found, find_model, fingerprint, restore_weights, save_model
+from burnish.models import Found, can_compile, find_model, fingerprint, restore_weights, save_model, set_up
 from burnish.prepare import Plan, registries
+from burnish.tune_layout import wants_sharing
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
 
@@ -44,6 +45,7 @@ def save(running: Running) -> None:
     settings, progress = running.plan.resolved.config, running.progress
     if running.saved == progress.step:
         return
+    progress.positions = running.room.positions
     if running.ranks.rank == 0:
         names = running.names
         rng_tensors, rng_state = checkpoint.capture_rng()
@@ -187,7 +189,8 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen))
+    chosen = replace(chosen, shared=wants_sharing(plan), kept=_kept(plan))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -195,13 +198,29 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
                 f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
                 f"Resume it there, or start anew with output=DIR."
             )
+        if before.quick == "loops" and chosen.quick != "loops":
+            raise UsageError(
+                f"{run.path} was started with loops that cannot be compiled here. {can_compile()} Or start anew with output=DIR."
+            )
         apply_device(before)
-        return before
+        chosen = before
+    set_up(chosen)
     return chosen
+
+
+def _quick(plan: Plan, device: Device) -> Literal["no", "torch", "loops"]:
+    """Return whether the run takes the pieces of `models/fast`, and with whose loops: as it says, and as the machine can."""
+    if not plan.resolved.config.train.fast:
+        return "no"
+    return "loops" if device.name == "cpu" and can_compile() is None else "torch"
 
 
 LONG_RUN = 3_000_000
 """Tokens from which layers are compiled: some ten minutes of eager steps on two cores, beside which the start no longer counts."""
+
+
+KEPT_SHARE = 0.25
+"""Part of the machine's memory that may hold what frozen layers say."""
 
 
 def _compiled(plan: Plan, device: Device) -> bool:
@@ -218,6 +237,14 @@ def _compiled(plan: Plan, device: Device) -> bool:
     return long and lacking is None and device.name == "cpu" and device.products == "bfloat16" and plan.technique.saves == "model"
 
 
+def _kept(plan: Plan) -> int:
+    """Return how many bytes of hidden states may be kept: a share of the machine's memory where rows come more than once."""
+    train = plan.resolved.config.train
+    seen = train.batch * (train.steps or 1)
+    again = any(share * seen > len(part.sequences) for share, part in zip(plan.shares(), plan.parts.values(), strict=True))
+    return int(KEPT_SHARE * machine_memory()) if again and train.reuse is not False else 0
+
+
 def resume(running: Running, path: Path) -> None:
     """Put weights, optimizer, random numbers, progress and metrics back to where the checkpoint was written."""
     tensors, state = checkpoint.load(path)
@@ -231,6 +258,7 @@ def resume(running: Running, path: Path) -> None:
     load_state(running.batches, state.get("batches"), part("batches/"))
     running.progress = Progress(**state["progress"])
     running.saved = running.progress.step
+    running.room.positions = running.progress.positions
     running.schedule = replace(running.schedule, warmup=running.progress.warmup)
     if running.ranks.rank == 0:
         runs.rewind_metrics(running.run, running.progress.step, evaluated=running.progress.evaluated)

@@ -31,6 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "even": {"tokens": 10**9, "batch": 6, "packing": False, "technique": "full"},
     "uneven": {"tokens": 100, "batch": 7, "packing": False, "technique": "full"},
     "packed": {"tokens": 100, "batch": 7, "packing": True, "technique": "lora"},
+    "shared": {"tokens": 100, "batch": 3, "packing": False, "shared": True, "technique": "lora"},
     "idle": {"tokens": 10**9, "batch": 1, "packing": False, "technique": "lora"},
 }
 """`idle`: one micro-batch a step, so that the second process has none and takes part with zeros."""
@@ -44,9 +45,15 @@ def fresh(folder: str, technique: str) -> Model:
 
 
 def batches(model: Model, ranks: Ranks, case: dict[str, Any]) -> FixedBatches:
-    units = eight_sequences(model)
+    units, shared = eight_sequences(model), case.get("shared", False)
+    if shared:  # two rows to a group, which begin alike
+        units = [
+            [dataclasses.replace(one, group=number + 1) for unit in units[number : number + 2] for one in unit]
+            for number in range(0, len(units), 2)
+        ]
     order = shuffled(len(units), 5)
-    return FixedBatches(units, order, case["batch"], case["tokens"], case["packing"], 0, "cpu", ranks.rank, ranks.size)
+    settings = (case["batch"], case["tokens"], case["packing"], 0, "cpu", ranks.rank, ranks.size)
+    return FixedBatches(units, order, *settings, shared=shared)
 
 
 def digest(model: Model) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from burnish.data.batching import collate, cut_packed, cut_padded
+from burnish.data.batching import collate, cut_units, units_of
 from burnish.types import Batch, Sequence
 
 if TYPE_CHECKING:
@@ -28,21 +28,25 @@ def numbered_batches(
     *,
     tokens: int,
     packing: bool = False,
+    shared: bool = False,
     by_task: bool = False,
     between: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Numbered, Batch]]:
     """Yield the batches of all sequences that have read-outs, each of at most `tokens` positions, without their streams.
 
-    With `by_task` each sequence keeps its task, by which heads are told apart (a batch holds one task); else all are of one. `between` is
-    called before each batch and may raise to stop.
+    With `shared` the sequences of a group stay together, and what they have in common is read once. With `by_task` each sequence keeps
+    its task, by which heads are told apart (a batch holds one task); else all are of one. `between` is called before each batch and may
+    raise to stop.
     """
     task = {} if by_task else {"task": "main"}
-    # The group carries each sequence's number through the cut, which goes by length; 0 would be no group.
-    units = [[replace(one, group=number, streams={}, **task)] for number, one in enumerate(sequences, 1) if len(one.at_N)]
-    for parts in (cut_packed if packing else cut_padded)(units, tokens):
+    bare = {number: replace(one, streams={}, **task) for number, one in enumerate(sequences) if len(one.at_N)}
+    number_of = {id(one): number for number, one in bare.items()}  # the cut goes by length
+    units = units_of(list(bare.values())) if shared else [[one] for one in bare.values()]
+    for parts in cut_units(units, tokens, packing=packing, shared=shared):
         if between is not None:
             between()
         # A batch holds the read-outs in the order of its sequences, whatever the layout.
         ends = list(accumulate(len(one.at_N) for one in parts))
-        places = [(one.group - 1, slice(end - len(one.at_N), end)) for one, end in zip(parts, ends, strict=True)]
-        yield places, collate(parts, packing=packing, pad_id=model.pad_id(), device=model.device, mask=model.encoder)
+        places = [(number_of[id(one)], slice(end - len(one.at_N), end)) for one, end in zip(parts, ends, strict=True)]
+        batch = collate(parts, packing=packing, shared=shared, pad_id=model.pad_id(), device=model.device, mask=model.encoder)
+        yield places, batch

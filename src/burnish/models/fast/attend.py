@@ -1,0 +1,108 @@
+"""Attention over whole rows in training, in blocks of matrix products: the weights of one block at a time, computed again backward.
+
+Enters: queries, keys and values as the linear layers give them, and the angles by which they are turned. Leaves: what each place takes
+from those it sees. Blocks of queries meet only the keys up to their own place, heads that share keys are one product, and nothing of the
+size of the weights is kept. The plain twin is the ecosystem's attention (`transformers.integrations.sdpa_attention`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from burnish.models.fast import kernels
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 128
+"""Queries in a block: with fewer, products are too small; with more, more weights are computed that a causal layer does not need."""
+
+ROOM = 1_500_000
+"""Numbers in the scores of a block at most: with those of the gradients beside them, they stay within the caches."""
+
+
+def attend(
+    query_BTH: torch.Tensor,
+    key_BTH: torch.Tensor,
+    value_BTH: torch.Tensor,
+    turn: tuple[torch.Tensor, torch.Tensor] | None,
+    *,
+    width: int,
+    factor: float,
+    causal: bool,
+) -> torch.Tensor:
+    """Return softmax(factor Q Kᵀ) V as [B, T, K G D], queries and keys turned by (cos, sin) [B, T, R] before; D is `width`.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1; kept and computed again as by Dao et al. 2022, arXiv 2205.14135.
+    """
+    cosine, sine = turn if turn is not None else (None, None)
+    return _attend_class().apply(query_BTH, key_BTH, value_BTH, cosine, sine, width, factor, causal)
+
+
+def _blocks(items: int, group: int, length: int, causal: bool) -> list[tuple[slice, int, int, int]]:
+    """Return the blocks of a pass: items, first query, end of the queries, end of the keys that they see."""
+    found = []
+    for first in range(0, length, BLOCK):
+        end = min(length, first + BLOCK)
+        keys = end if causal else length
+        some = max(1, ROOM // ((end - first) * group * keys))
+        found += [(slice(item, min(items, item + some)), first, end, keys) for item in range(0, items, some)]
+    return found
+
+
+@cache
+def _attend_class() -> Any:
+    """Return the autograd function; made on first use, because torch is not imported with the package."""
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class Attend(torch.autograd.Function):
+        """Attention of whole rows; items are pairs of a row and a head of keys, the rows of an item its queries, place by place."""
+
+        @staticmethod
+        def forward(ctx: Any, query: Any, key: Any, value: Any, cosine: Any, sine: Any, width: int, factor: float, causal: bool) -> Any:
+            turn = None if cosine is None else (cosine, sine)
+            shared = key.shape[-1] // width
+            heads = kernels.heads_forward(query.detach(), turn, shared, width)
+            batch, _, length, group, _ = heads.shape
+            query_IRD = heads.view(batch * shared, length * group, width)
+            key_ITD = kernels.heads_forward(key.detach(), turn, shared, width).view(-1, length, width)
+            value_ITD = kernels.heads_forward(value.detach(), None, shared, width).view(-1, length, width)
+            wide = torch.promote_types(query.dtype, torch.float32)
+            mixed_IRD, normaliser_IR = torch.empty_like(query_IRD), torch.empty(query_IRD.shape[:2], dtype=wide)
+            for items, first, end, keys in _blocks(len(query_IRD), group, length, causal):
+                rows = slice(first * group, end * group)
+                scores = torch.bmm(query_IRD[items, rows], key_ITD[items, :keys].transpose(1, 2))
+                normaliser_IR[items, rows] = kernels.weights_forward(scores, first, group, causal, factor)
+                mixed_IRD[items, rows] = torch.bmm(scores, value_ITD[items, :keys])
+            ctx.save_for_backward(query_IRD, key_ITD, value_ITD, normaliser_IR, cosine, sine)
+            ctx.shape, ctx.factor, ctx.causal = heads.shape, factor, causal
+            return kernels.heads_backward(mixed_IRD.view(heads.shape), None)
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            query_IRD, key_ITD, value_ITD, normaliser_IR, cosine, sine = ctx.saved_tensors
+            batch, shared, length, group, width = ctx.shape
+            above_IRD = kernels.heads_forward(gradients[0].contiguous(), None, shared, width).view(query_IRD.shape)
+            to_query = torch.empty_like(query_IRD)
+            # Keys and values are met by several blocks: their gradients are added up in float32.
+            wide = torch.promote_types(query_IRD.dtype, torch.float32)
+            to_key, to_value = (torch.zeros(key_ITD.shape, dtype=wide) for _ in range(2))
+            for items, first, end, keys in _blocks(len(query_IRD), group, length, ctx.causal):
+                rows = slice(first * group, end * group)
+                query, above, key = query_IRD[items, rows], above_IRD[items, rows], key_ITD[items, :keys]
+                scores = torch.bmm(query, key.transpose(1, 2))
+                pushed = torch.bmm(above, value_ITD[items, :keys].transpose(1, 2))
+                normaliser = normaliser_IR[items, rows].contiguous()
+                kernels.weights_backward(scores, pushed, normaliser, first, group, ctx.causal, ctx.factor)
+                to_value[items, :keys] += torch.bmm(scores.transpose(1, 2), above)
+                to_key[items, :keys] += torch.bmm(pushed.transpose(1, 2), query)
+                to_query[items, rows] = torch.bmm(pushed, key)
+            turn = None if cosine is None else (cosine, sine)
+            shape = (batch, shared, length, 1, width)
+            back = [kernels.heads_backward(one.to(query_IRD.dtype).view(shape), way) for one, way in ((to_key, turn), (to_value, None))]
+            return kernels.heads_backward(to_query.view(ctx.shape), turn), *back, None, None, None, None, None
+
+    return Attend
