@@ -83,7 +83,7 @@ def _compile(source: Path, built: Path, command: list[str]) -> None:
             done = subprocess.run(step, capture_output=True, text=True, timeout=300, check=False)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr or f"{command[0]} failed")
-        os.replace(linked, built)
+        linked.replace(built)
 
 
 # ---------------------------------------------------------------------------------------------------------------------------- calling
