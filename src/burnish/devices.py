@@ -56,8 +56,8 @@ class Device:
 
     @property
     def autocast(self) -> bool:
-        """Whether activations are bfloat16 in training though the weights are float32: pays only where the casts are compiled in."""
-        return self.compiled and self.dtype == "float32" and self.products == "bfloat16"
+        """Whether activations are bfloat16 in training though the weights are float32: on a CPU it pays only where casts are compiled in."""
+        return (self.compiled or self.name.startswith("cuda")) and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""

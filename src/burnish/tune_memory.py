@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.9
 """Part of the free memory that a step may take; the rest is for what nobody counts."""
-SURE = 0.25
-"""Part of the free memory below which an expectation needs no trial on a CPU: it would have to be wrong by a factor of four."""
+SURE = 0.4
+"""Part of the free memory below which an expectation needs no trial on a CPU: it would have to be wrong by more than a factor of two."""
 FULL_SPEED = {"cpu": 1024, "cuda": 4096}
 """Positions from which smaller micro-batches cost speed: memory is saved by dividing down to here, and by recomputing only below."""
 NO_LAYERS = "this network has no list of layers"
