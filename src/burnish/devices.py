@@ -64,7 +64,8 @@ class Device:
     @property
     def autocast(self) -> bool:
         """Whether activations are bfloat16 in training though the weights are float32: pays where no pass is spent on the casts alone."""
-        return (self.compiled or self.quick != "no") and self.dtype == "float32" and self.products == "bfloat16"
+        casts_free = self.compiled or self.quick != "no" or self.name.startswith("cuda")
+        return casts_free and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""
