@@ -25,6 +25,12 @@ LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
 BLOCK = 64
 """Columns by which slots grow."""
 
+READ_TOKENS = 1024
+"""Tokens of prompts read at once at most, unless one is longer."""
+
+PADDED = 1.25
+"""How many times as long as the shortest the longest of prompts that are read together may be."""
+
 
 def fits_slots(model: Model) -> bool:
     """Return whether a model's layers are those that `Slots` computes, none of them replaced, hooked or with a sliding window."""
@@ -38,6 +44,18 @@ def fits_slots(model: Model) -> bool:
     trunk = network.get_decoder()
     parts = [trunk, *(part for layer in trunk.layers for part in (layer, layer.self_attn, layer.mlp))]
     return all(type(part).__module__ == home and not part._forward_hooks and not part._forward_pre_hooks for part in parts)
+
+
+def _alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the places of prompts in groups to be read together, the longest first."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and longest * (len(groups[-1]) + 1) <= READ_TOKENS and lengths[place] * PADDED >= longest:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
 
 
 class Slots:
@@ -58,10 +76,33 @@ class Slots:
         self.key_LSKCD: list[torch.Tensor] = []
         self.value_LSKCD: list[torch.Tensor] = []
         self.length_B = torch.zeros(0, dtype=torch.long, device=model.device)
-        self.longest = 0
 
     def read(self, prompts: Sequence[np.ndarray], line_B: Sequence[int]) -> torch.Tensor:
-        """Read prompts once each, give each row a slot with the past of prompt `line_B`, and return the logits [B, V] after them."""
+        """Read prompts once each, give each row a slot with the past of prompt `line_B`, and return the logits [B, V] after them.
+
+        Prompts of like length are read together, at most READ_TOKENS at once: more would not be faster, only padded further.
+        """
+        import torch
+
+        device, first = self.model.device, len(self.length_B)
+        line_of = np.asarray(line_B)
+        self.length_B = torch.cat([self.length_B, self.length_B.new_zeros(len(line_of))])
+        assert len(self.length_B) <= self.rows, "no slot is free"
+        logits_BV: Any = None
+        for lines in _alike([len(prompt) for prompt in prompts]):
+            cache, length_U, logits_UV = self._read_alike([prompts[line] for line in lines])
+            place_B = np.flatnonzero(np.isin(line_of, lines))
+            source_B = torch.as_tensor([lines.index(line) for line in line_of[place_B].tolist()], device=device)
+            rows_B = torch.as_tensor(place_B, device=device)
+            if logits_BV is None:
+                logits_BV = logits_UV.new_empty((len(line_of), logits_UV.shape[1]))
+            logits_BV[rows_B] = logits_UV[source_B]
+            self._put(cache, source_B, first + rows_B)
+            self.length_B[first + rows_B] = length_U[source_B]
+        return logits_BV
+
+    def _read_alike(self, prompts: Sequence[np.ndarray]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """Return what the network keeps of prompts [U], how many positions each has, and the logits [U, V] after each."""
         import torch
         from transformers import DynamicCache
 
@@ -81,9 +122,7 @@ class Slots:
         # Causal rows see no padding on their right, so no mask is needed; what stands in its columns is overwritten or never seen.
         states_UTH = self.trunk(**inputs, position_ids=position_1T, past_key_values=cache, use_cache=True).last_hidden_state
         last_UH = states_UTH[torch.arange(len(prompts), device=device), torch.as_tensor(length_U - 1, device=device)]
-        place_B = torch.as_tensor(line_B, device=device)
-        self._put(cache, place_B, torch.as_tensor(length_U + offset, device=device)[place_B])
-        return self.model.output_head()(last_UH)[place_B]
+        return cache, torch.as_tensor(length_U + offset, device=device), self.model.output_head()(last_UH)
 
     def step(self, token_B: torch.Tensor) -> torch.Tensor:
         """Give the first B rows one more token each and return the logits [B, V] after it."""
@@ -118,12 +157,8 @@ class Slots:
                 for place, source in moves:
                     tensor_SKCD[place].copy_(tensor_SKCD[source])
 
-    def _put(self, cache: Any, place_B: torch.Tensor, length_B: torch.Tensor) -> None:
-        """Copy what a cache holds at `place_B` into the slots behind those in use."""
-        import torch
-
-        first, last = len(self.length_B), len(self.length_B) + len(place_B)
-        assert last <= self.rows, "no slot is free"
+    def _put(self, cache: Any, source_B: torch.Tensor, slot_B: torch.Tensor) -> None:
+        """Copy what a cache holds at places `source_B` into slots."""
         width = cache.layers[0].keys.shape[2]
         if not self.key_LSKCD:
             for layer in cache.layers:
@@ -132,9 +167,8 @@ class Slots:
                 self.value_LSKCD.append(layer.values.new_zeros(shape))
         self._grow(width)
         for number, layer in enumerate(cache.layers):
-            self.key_LSKCD[number][first:last, :, :width] = layer.keys[place_B]
-            self.value_LSKCD[number][first:last, :, :width] = layer.values[place_B]
-        self.length_B = torch.cat([self.length_B, length_B])
+            self.key_LSKCD[number][slot_B, :, :width] = layer.keys[source_B]
+            self.value_LSKCD[number][slot_B, :, :width] = layer.values[source_B]
 
     def _grow(self, width: int) -> None:
         """Make room for `width` columns, in whole blocks, with some to spare; new ones are zeros: what is masked must be finite."""
