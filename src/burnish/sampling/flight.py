@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -56,6 +56,11 @@ class Row:
     sample: int
     tokens: np.ndarray
     cut: int = 0
+
+
+def text_of(tokenizer: Any, tokens: np.ndarray, stop: Sequence[str], reason: Reason) -> tuple[str, bool]:
+    """Return the text of an answer that ended for this reason, cut before the first stop string, and whether there was one."""
+    return final_text(decoded(tokenizer, tokens.tolist()), stop, complete=reason != "length")
 
 
 class Flight:
@@ -174,7 +179,7 @@ class Flight:
         row, made = self.rows[place], int(self.made_B[place])
         length = made - 1 if reason == "end" else made
         tokens, logprobs = self.token_BT[place, :made].cpu().numpy(), self.logprob_BT[place, :made].cpu().numpy()
-        text, cut = final_text(decoded(self.model.tokenizer, tokens[:length].tolist()), self.options.stop, complete=reason != "length")
+        text, cut = text_of(self.model.tokenizer, tokens[:length], self.options.stop, reason)
         return Generated(
             tokens=tokens[:length].astype(np.int32),
             text=text,

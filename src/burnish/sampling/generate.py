@@ -8,7 +8,7 @@ shape of a batch, the first difference stands where the two best logits lie with
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -24,14 +24,21 @@ from burnish.sampling.text import Pieces
 BFLOAT16_TOLERANCE = 2.0**-5
 """Of the largest logit's size: four roundings of bfloat16, whose numbers lie up to 2^-7 of their size apart."""
 
+
 def generate(
-    model: Model, prompts: Sequence[np.ndarray], options: Options, *, numbers: Sequence[int] | None = None
+    model: Model,
+    prompts: Sequence[np.ndarray],
+    options: Options,
+    *,
+    numbers: Sequence[int] | None = None,
+    between: Callable[[], None] | None = None,
 ) -> list[Generated]:
     """Return `options.samples` answers to each prompt, in the order of the prompts: all samples of the first one first.
 
     The result does not depend on `options.batch`. Draws are keyed by a prompt's place in the list, or by its number where `numbers`
     gives one each: so that prompts handed over in slices, or in another order, get the same answers. No global random generator is
-    touched, and the network is left in the mode it was in. On a GPU without memory for a batch, the batch is halved.
+    touched, and the network is left in the mode it was in. On a GPU without memory for a batch, the batch is halved. `between` is
+    called each time before prompts are read, and may raise to stop.
 
     Raises ModelError, all problems at once, for empty prompts, tokens that the model does not know, prompts too long for its
     context, or a model whose output is not a finite number; RunError where memory does not even suffice for one answer.
@@ -49,8 +56,9 @@ def generate(
     waiting, answers, size = sorted(rows, key=lambda row: -len(row.tokens)), {}, options.batch
     with evaluating(model.network):
         while waiting:
-            if not _fly(model, waiting, options, min(size, len(waiting)), answers):
-                size = min(size, len(waiting)) // 2
+            size = min(size, len(waiting))
+            if not _fly(model, waiting, options, size, answers, between or _go_on):
+                size //= 2
             waiting = [row for row in waiting if row not in answers]
     return [answers[row] for row in rows]
 
@@ -116,7 +124,13 @@ def _cut(tokens_T: np.ndarray, room: int, start_id: int | None) -> np.ndarray:
     return tokens_T[len(tokens_T) - room :]
 
 
-def _fly(model: Model, waiting: Sequence[Row], options: Options, size: int, answers: dict[Row, Generated]) -> bool:
+def _go_on() -> None:
+    """Do nothing between batches."""
+
+
+def _fly(
+    model: Model, waiting: Sequence[Row], options: Options, size: int, answers: dict[Row, Generated], between: Callable[[], None]
+) -> bool:
     """Answer rows, up to `size` at once, the next ones joining where others left; return whether memory sufficed.
 
     Raises RunError where it does not even suffice for one row.
@@ -128,6 +142,7 @@ def _fly(model: Model, waiting: Sequence[Row], options: Options, size: int, answ
         flight = Flight(model, options, rows=size)
         while queue or len(flight):
             if joining := _joining(queue, flight):
+                between()
                 flight.admit(joining)
             answers |= dict(flight.advance())
     except torch.OutOfMemoryError as error:

@@ -16,4 +16,12 @@ from burnish.models.fast.head import read_targets
 from burnish.models.fast.layers import compile_layers
 from burnish.models.fast.slots import Slots, fits_slots
 
-__all__ = ["Slots", "attend_as_in_training", "attend_short_rows", "compile_layers", "fits_slots", "read_targets", "with_states_kept"]
+__all__ = [
+    "Slots",
+    "attend_as_in_training",
+    "attend_short_rows",
+    "compile_layers",
+    "fits_slots",
+    "read_targets",
+    "with_states_kept",
+]

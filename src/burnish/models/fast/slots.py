@@ -260,7 +260,12 @@ def _plain_lora(module: Any) -> tuple[Any, torch.Tensor, torch.Tensor] | None:
     if type(module) is not Linear or not _is_plain(base) or len(active) != 1 or active[0] not in module.lora_A:
         return None
     name = active[0]
-    if module.disable_adapters or module.merged or name in getattr(module, "lora_variant", {}) or module.lora_B[name].bias is not None:
+    if (
+        module.disable_adapters
+        or module.merged
+        or name in getattr(module, "lora_variant", {})
+        or module.lora_B[name].bias is not None
+    ):
         return None
     dtype = base.weight.dtype
     down_RH = module.lora_A[name].weight.detach().to(dtype)
