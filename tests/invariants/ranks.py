@@ -86,7 +86,10 @@ def letters(answers: list[Answer], tasks: list[Task]) -> list[float]:
 def attempted(folder: str, ranks: Ranks) -> dict[str, Any]:
     """Return the same of five steps of reinforcement learning, in which each process samples its share of three prompts."""
     model = fresh(folder, "lora")
-    asked = [Task((Message("user", content(text)),), Origin("p.jsonl", line), Expected()) for line, text in enumerate(QUESTIONS, 1)]
+    asked = [
+        Task(messages=(Message("user", content(text)),), expected=Expected(), origin=Origin("prompts.jsonl", line))
+        for line, text in enumerate(QUESTIONS, 1)
+    ]
     plan = Plan(advantage="group", prompts=3, samples=4, max_tokens=8, tokens=128, stop=("q",))
     parts = [Part(name="letters", judge=letters)]
     source = Rollouts(
