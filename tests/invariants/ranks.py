@@ -23,12 +23,17 @@ from burnish.devices import Ranks, join_ranks, leave_ranks
 from burnish.errors import RunError
 from burnish.models import Model, adapt, load_model
 from burnish.objectives import OBJECTIVES
+from burnish.rewards import Part
+from burnish.rollouts import Rollouts
+from burnish.rollouts_plan import Plan
 from burnish.techniques import TECHNIQUES
 from burnish.train import TaskLoss, train
 from burnish.train_room import Room, positions
-from burnish.types import Batch, Loss, Outputs
-from loop import eight_sequences, moving, run
+from burnish.types import Answer, Batch, Expected, Loss, Message, Origin, Outputs, Task, content
+from loop import eight_sequences, moving, renderer, run
 from stub import cpu
+
+QUESTIONS = ("colour of the lake?", "and the hill?", "the old mill in the north?", "who?")
 
 CASES: dict[str, dict[str, Any]] = {
     "even": {"tokens": 10**9, "batch": 6, "packing": False, "technique": "full"},
@@ -104,7 +109,41 @@ def trajectories(folder: str, ranks: Ranks) -> dict[str, Any]:
             "digest": digest(model),
             "sum": sum(float(parameter.detach().double().abs().sum()) for parameter in moving(model).values()),
         }
-    return found
+    return found | {"attempts": attempted(folder, ranks)}
+
+
+def letters(answers: list[Answer], tasks: list[Task]) -> list[float]:
+    return [sum("a" <= letter <= "z" for letter in answer.text) / max(len(answer.text), 1) for answer in answers]
+
+
+def attempted(folder: str, ranks: Ranks) -> dict[str, Any]:
+    """Return the same of five steps of reinforcement learning, in which each process samples its share of three prompts."""
+    model = fresh(folder, "lora")
+    asked = [
+        Task(messages=(Message("user", content(text)),), expected=Expected(), origin=Origin("prompts.jsonl", line))
+        for line, text in enumerate(QUESTIONS, 1)
+    ]
+    plan = Plan(advantage="group", prompts=3, samples=4, max_tokens=8, tokens=128, stop=("q",))
+    parts = [Part(name="letters", judge=letters)]
+    source = Rollouts(
+        model, renderer(model), asked, parts, plan, rank=ranks.rank, ranks=ranks.size, processes=ranks, own_logprobs=True
+    )
+    served: list[int] = []
+
+    def counted(step: int) -> list[Batch]:
+        batches = source(step)
+        served.append(len(batches))
+        return batches
+
+    steps = run(model, counted, steps=5, rate=1e-2, tasks={"main": TaskLoss(OBJECTIVES["grpo"])}, ranks=ranks)
+    return {
+        "losses": [record.reward for record in source.records],
+        "norms": [step.gradient_norm for step in steps],
+        "tokens": [step.tokens for step in steps],
+        "parts": served,
+        "digest": digest(model),
+        "sum": sum(float(parameter.detach().double().abs().sum()) for parameter in moving(model).values()),
+    }
 
 
 def broken(outputs: Outputs, batch: Batch) -> Loss:

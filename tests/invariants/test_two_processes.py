@@ -68,9 +68,9 @@ def alone(folder: Path) -> dict[str, Any]:
     return trajectories(str(folder), Ranks())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "attempts"])
 def test_two_processes_equal_one(case: str, both: list[dict[str, Any]], alone: dict[str, Any]) -> None:
-    """Losses, gradient norms and token counts of five steps within 1e-5; both processes end with the same weights, bit for bit."""
+    """Losses (rewards of attempts), gradient norms and token counts of five steps within 1e-5; both processes end with the same weights, bit for bit."""
     first, second = (report[case] for report in both)
     one = alone[case]
     assert first["losses"] == second["losses"]
