@@ -18,8 +18,7 @@ from typing import Any
 
 # Before anything imports torch or huggingface_hub, which read these once. Two cores are shared by everybody: one thread each.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
-# What runs keep for other runs is kept for this session alone.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="burnish-tests-")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="burnish-tests-")  # what runs keep for other runs goes with this session
 
 import pytest
 from hypothesis import settings
@@ -30,6 +29,7 @@ atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile("same", derandomize=True)
 settings.register_profile("new", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 KEPT = {"BURNISH_DATA"}
 """Says where real data lies, which tests are allowed to know; every other BURNISH_ variable changes what is being tested."""

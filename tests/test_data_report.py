@@ -234,6 +234,10 @@ def test_an_estimate_has_ranges_and_says_what_it_assumes() -> None:
     assert estimate(**{**PLAN, "steps": 200})["time"]["expected"] == pytest.approx(2 * found["time"]["expected"])
     assert estimate(**PLAN, tokens_per_batch=1024)["memory"]["low"] < found["memory"]["low"]
     shown = printed(report(estimated=found))
+    assert "memory free here" not in shown
+    for free, told in ((found["memory"]["expected"] * 2, False), (found["memory"]["expected"] / 2, True)):
+        again = printed(report(estimated={**found, "memory": {**found["memory"], "free": free}}))
+        assert "memory free here" in again and ("too little" in again) == told
     assert "assuming:" in shown and "memory" in shown and json.dumps(report(estimated=found))
 
 

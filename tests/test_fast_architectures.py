@@ -46,7 +46,11 @@ def made(kind: str, folder: Path, quick: Any, technique: str, **options: Any) ->
     name, sizes, _ = KINDS[kind]
     if not folder.exists():
         tokenizer = stub_tokenizer()
-        ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
+        ids = {
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.eos_token_id,
+        }
         of_text = "Gemma3Text" if name == "Gemma3" else name
         config = getattr(transformers, f"{of_text}Config")(vocab_size=len(tokenizer), **sizes, **ids)
         torch.manual_seed(0)
@@ -90,7 +94,9 @@ def test_a_copy_of_a_quick_network_computes_with_its_own_weights(tmp_path: Path)
     assert not model.network(input_ids=ids_BT).logits.any() and other(input_ids=ids_BT).logits.any()
 
 
-@pytest.mark.parametrize("options", [{"rank_stabilised": True}, {"ranks": {"q_proj": 2}, "alphas": {"v_proj": 5.0}}, {"targets": ["v_proj"]}])
+@pytest.mark.parametrize(
+    "options", [{"rank_stabilised": True}, {"ranks": {"q_proj": 2}, "alphas": {"v_proj": 5.0}}, {"targets": ["v_proj"]}]
+)
 def test_options_of_adapters_are_honoured(options: dict[str, Any], tmp_path: Path) -> None:
     quick, plain = (made("llama", tmp_path / "llama", way, "lora", **options) for way in ("torch", "no"))
     batches = cut(eight_sequences(quick), 300)
@@ -101,7 +107,9 @@ def test_options_of_adapters_are_honoured(options: dict[str, Any], tmp_path: Pat
 
 
 @pytest.mark.parametrize(("technique", "options"), [("dora", {}), ("lora", {"dropout": 0.5})])
-def test_adapters_of_another_kind_take_the_plain_way_and_it_is_said(technique: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_adapters_of_another_kind_take_the_plain_way_and_it_is_said(
+    technique: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     quick, plain = (made("llama", tmp_path / "llama", way, technique, **options) for way in ("torch", "no"))
     quick.network.train()
     assert plain_pieces(quick.trunk()) == ["LlamaAttention", "LlamaMLP"]
@@ -123,7 +131,9 @@ def test_switched_off_and_merged_adapters_are_followed(tmp_path: Path) -> None:
     with model.network.disable_adapter():
         base = logits()
     assert not torch.allclose(adapted, base, atol=1e-3)
-    torch.testing.assert_close(base, made("llama", tmp_path / "llama", "no", "full").network(input_ids=ids_BT).logits.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        base, made("llama", tmp_path / "llama", "no", "full").network(input_ids=ids_BT).logits.detach(), atol=1e-5, rtol=1e-4
+    )
     model.network.merge_adapter()
     torch.testing.assert_close(logits(), adapted, atol=1e-4, rtol=1e-4)
 

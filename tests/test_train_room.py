@@ -19,7 +19,7 @@ from burnish.models import Model
 from burnish.objectives import OBJECTIVES
 from burnish.train import TaskLoss, train
 from burnish.train_room import Room, halved, is_out_of_memory, positions, run_pieces
-from burnish.types import Batch, Sequence
+from burnish.types import Batch, Origin, Sequence
 from loop import assert_same_gradients, cut, eight_sequences, loss_and_gradient, restore, run, snapshot
 from stub import load_stub
 
@@ -134,7 +134,6 @@ def test_groups_stay_whole_and_nothing_is_lost(rows: list[tuple[int, int]], pack
     import numpy as np
 
     from burnish.data.batching import collate, units_of
-    from burnish.types import Origin
 
     made = [
         Sequence(
@@ -250,6 +249,33 @@ def test_a_run_that_knew_the_bound_before_is_the_same_bit_for_bit(model: Model) 
         model.plain().config.attention_dropout = 0.0
         for layer in model.trunk().layers:
             layer.self_attn.attention_dropout = 0.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of the address space")
+def test_memory_that_really_runs_out_is_survived(model: Model) -> None:
+    """No injection: the process may map 100 MB more, a pass over all rows wants more than that, and the step comes out the same."""
+    import re
+    import resource
+    from pathlib import Path
+
+    draw = torch.Generator().manual_seed(0)
+    units = []
+    for number in range(48):
+        tokens_T = torch.randint(3, 280, (500,), generator=draw).int().numpy()
+        weight_N, at_N = torch.ones(499).numpy(), torch.arange(499, dtype=torch.int32).numpy()
+        units.append([Sequence(tokens_T, at_N, tokens_T[1:], weight_N, Origin("rows.jsonl", number + 1))])
+    step, expected = loss_and_gradient(model, cut(units, 4000))
+    found = re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found is not None
+    room, (soft, hard) = Room(), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(found[1]) * 1024 + 100_000_000, hard))
+    try:
+        again, gradient = loss_and_gradient(model, cut(units, 10**9), room=room)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert 500 <= room.positions < 24_000
+    assert again.losses["nll"] == pytest.approx(step.losses["nll"], rel=1e-5)
+    assert_same_gradients(gradient, expected)
 
 
 def test_a_row_that_does_not_fit_alone_is_named(model: Model) -> None:

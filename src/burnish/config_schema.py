@@ -224,8 +224,8 @@ class TrainConfig(Table):
     """decay of AdamW's second moment"""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """greatest norm of the gradient; 0: not clipped"""
-    compile: bool | None = None
-    """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
+    compile: bool = False
+    """compile the layers by torch instead of taking the quick pieces: a slower start; it pays for architectures that have none"""
     fast: bool = True
     """take the quick pieces of training instead of their plain twins; false: everything as the ecosystem computes it, for comparing"""
     recompute: bool | None = None

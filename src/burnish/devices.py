@@ -64,7 +64,8 @@ class Device:
     @property
     def autocast(self) -> bool:
         """Whether activations are bfloat16 in training though the weights are float32: pays where no pass is spent on the casts alone."""
-        return (self.compiled or self.quick != "no") and self.dtype == "float32" and self.products == "bfloat16"
+        casts_free = self.compiled or self.quick != "no" or self.name.startswith("cuda")
+        return casts_free and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""
@@ -227,6 +228,23 @@ class Ranks:
         import torch
 
         return float(self.sum({"value": torch.tensor(value if self.rank == 0 else 0.0, dtype=torch.float64)})["value"])
+
+    def gather(self, values_N: torch.Tensor) -> list[torch.Tensor]:
+        """Return every rank's values, one tensor [N] of any length each, in the order of the ranks, on the CPU."""
+        if self.size == 1:
+            return [values_N]
+        import torch
+        import torch.distributed as dist
+
+        values_N = values_N.detach().cpu()
+        lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(values_N)]))
+        longest = int(max(length.item() for length in lengths))
+        # One more, so that a rank whose peers have nothing either still has something to exchange.
+        padded = torch.cat([values_N, values_N.new_zeros(longest + 1 - len(values_N))])
+        found = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(found, padded)
+        return [part[: int(length.item())] for part, length in zip(found, lengths, strict=True)]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

@@ -114,19 +114,9 @@ def against(answers: Sequence[Answer], before: Sequence[Answer]) -> list[Answer]
 
 
 def _generated(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[Answer]:
-    """Return generated answers, asking in slices so that a stop is noticed between them."""
-    prompts = [renderer.prompt(task) for task in tasks]
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    answers = [Answer()] * len(tasks)
-    for start in range(0, len(order), asking.options.batch):
-        if asking.between is not None:
-            asking.between()
-        chosen = order[start : start + asking.options.batch]
-        for number, given in zip(
-            chosen, generate(model, [prompts[n] for n in chosen], asking.options, numbers=chosen), strict=True
-        ):
-            answers[number] = Answer(text=given.text.strip(), stopped=given.stopped, tokens=len(given.tokens))
-    return answers
+    """Return generated answers."""
+    given = generate(model, [renderer.prompt(task) for task in tasks], asking.options, between=asking.between)
+    return [Answer(text=one.text.strip(), stopped=one.stopped, tokens=len(one.tokens)) for one in given]
 
 
 def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[tuple[float, int, int]]:

@@ -24,6 +24,7 @@ from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError
 from burnish.gather import Gathered, gather
 from burnish.learning_rate import lowest
+from burnish.memory import free_memory
 from burnish.models import (
     BESIDE,
     NOT_ON_ADAPTERS,
@@ -253,6 +254,8 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
 
 def estimate_cost(plan: Plan) -> dict[str, Any]:
     """Return estimated memory, steps and time of the run on this machine."""
+    from torch import cuda
+
     config = plan.resolved.config
     sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head, heads=plan.heads)
     fast = config.dtype != "float32" and cpu_bfloat16()
@@ -267,7 +270,7 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
         for part in plan.parts.values()
     ]
     flops = measure_matmul(2.0, "bfloat16" if fast else "float32", rows=max(rows, 16), hidden=sizes.hidden)
-    return estimate(
+    found = estimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         hidden=sizes.hidden,
@@ -290,3 +293,4 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
         checkpointing=bool(config.train.recompute),
         moment_bytes=MOMENT_BYTES[config.train.optimizer],
     )
+    return {**found, "memory": {**found["memory"], "free": free_memory("cuda" if cuda.is_available() else "cpu")}}

@@ -135,7 +135,7 @@ def with_advantages(
         found_S = group_normalised(net_S, groups_S, scale=how == "group") if found_S is None else found_S
         return [_add(one, advantage=np.full(len(one.at_N), value)) for one, value in zip(sequences, found_S, strict=True)]
     rewards = [
-        token_rewards(float(reward), one.streams["sampled"], one.streams.get("reference"), kl=kl)
+        token_rewards(float(reward), one.streams.get("sampled", one.weight_N), one.streams.get("reference"), kl=kl)
         for one, reward in zip(sequences, rewards_S, strict=True)
     ]
     if how == "reward_to_go":
@@ -154,6 +154,19 @@ def with_advantages(
     return [
         _add(one, advantage=advantage, **{"return": goal}) for one, advantage, goal in zip(sequences, white, goals, strict=True)
     ]
+
+
+def stand_in(sequence: Sequence) -> Sequence:
+    """Return what counts as much as an answer from which nothing is learned, and costs next to nothing: a read-out with all its weight."""
+    token = sequence.target_N[:1]
+    return replace(
+        sequence,
+        tokens_T=np.concatenate([sequence.tokens_T[:1], token]),
+        at_N=np.zeros(1, dtype=np.int32),
+        target_N=token,
+        weight_N=sequence.weight_N.sum(keepdims=True),
+        streams={name: values_N[:1] for name, values_N in sequence.streams.items()},
+    )
 
 
 def divergence(sequence: Sequence) -> float:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.9
 """Part of the free memory that a step may take; the rest is for what nobody counts."""
-SURE = 0.25
-"""Part of the free memory below which an expectation needs no trial on a CPU: it would have to be wrong by a factor of four."""
+SURE = 0.4
+"""Part of the free memory below which an expectation needs no trial on a CPU: it would have to be wrong by more than a factor of two."""
 FULL_SPEED = {"cpu": 1024, "cuda": 4096}
 """Positions from which smaller micro-batches cost speed: memory is saved by dividing down to here, and by recomputing only below."""
 NO_LAYERS = "this network has no list of layers"
@@ -128,9 +128,7 @@ def rehearse(running: Running) -> None:
 
 def _try(running: Running, batch: Batch, free: int) -> None:
     model, say = running.model, running.watch.say
-    expected, averages = needed(
-        model, positions(batch), optimizer=running.plan.resolved.config.train.optimizer, longest=batch.layout.input_ids_BT.shape[1]
-    )
+    expected, averages = _expected(running, batch), needed(model, 0, optimizer=running.plan.resolved.config.train.optimizer)[1]
     about = f"the largest micro-batch ({positions(batch):,} positions)"
     cuda = model.target.name.startswith("cuda")
     if not cuda and expected + averages < SURE * free:
@@ -143,30 +141,34 @@ def _try(running: Running, batch: Batch, free: int) -> None:
     say(f"Memory: {about}{pieces} took {_size(measured)}, expected were {_size(expected)}; {_size(free)} free before")
 
 
+def _expected(running: Running, batch: Batch) -> float:
+    """Return the bytes that a pass over a batch is expected to take."""
+    optimizer, longest = running.plan.resolved.config.train.optimizer, batch.layout.input_ids_BT.shape[1]
+    return needed(running.model, positions(batch), optimizer=optimizer, longest=longest)[0]
+
+
 def bound_by_a_piece(running: Running, batch: Batch, allowed: float) -> None:
     """Set the bound of micro-batches to what `allowed` bytes hold, judged by a piece of the largest one that is run first.
 
-    What a pass takes grows with the rows of one length, so the piece tells of the whole; its gradients do not grow. Raises RunError for
-    rows that do not fit by themselves.
+    What a pass takes grows with the rows of one length, so the piece tells of the whole; its gradients do not grow. The piece is a quarter,
+    or less where that is expected to take more than half of what is allowed. Raises RunError for rows that do not fit by themselves.
     """
-    tasks = tasks_of(running.plan)
+    divisible = tasks_of(running.plan)[batch.task].objective.additive
     piece = batch
-    while (
-        tasks[batch.task].objective.additive and 4 * positions(piece) > positions(batch) and (halves := halved(piece)) is not None
-    ):
+    while divisible and (4 * positions(piece) > positions(batch) or 2 * _expected(running, piece) > allowed):
+        halves = halved(piece)
+        if halves is None:
+            break
         piece = halves[0]
     fixed = sum(4.0 * parameter.numel() for parameter in running.names.values())
     taken = max(measure(running, piece) - fixed, 1.0)
     fitting = int((allowed - fixed) / taken * positions(piece))
     if fitting >= positions(batch):
         return
-    advice = "" if running.model.target.recompute else "set train.recompute = true, "
-    if fitting < positions(piece):
-        raise too_large(piece, advice)
-    running.room.positions = fitting
-    for one in running.room.pieces(batch) if tasks[batch.task].objective.additive else [batch]:
+    running.room.positions = max(fitting, 1)
+    for one in running.room.pieces(batch) if divisible else [batch]:
         if positions(one) > fitting:
-            raise too_large(one, advice)
+            raise too_large(one, "" if running.model.target.recompute else "set train.recompute = true, ")
     running.watch.say(
         f"Memory: {positions(batch):,} positions at once would take {_size(fixed + taken * positions(batch) / positions(piece))} of "
         f"{_size(allowed)} that may be used, so micro-batches are divided into pieces of at most {fitting:,}. The result stays the same; "

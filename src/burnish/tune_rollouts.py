@@ -86,6 +86,8 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
         between=between,
         rank=running.ranks.rank,
         ranks=running.ranks.size,
+        processes=running.ranks,
+        own_logprobs=part.objective.own_logprobs,
     )
 
 

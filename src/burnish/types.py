@@ -249,6 +249,9 @@ class Objective:
     advantage: str | Callable[..., str] = "group"
     """How rewards become the stream "advantage" of what it attempts (`rollouts_sequences.Advantage`), perhaps by its options."""
 
+    own_logprobs: bool = False
+    """Whether batches without the stream "sampled" were sampled by the policy as it stands, and an advantage of 0 then adds nothing."""
+
     own_answers: Callable[..., float] | None = None
     """By its options, the share of the rows whose answer the model writes by itself before a teacher's streams are filled; None: none."""
 

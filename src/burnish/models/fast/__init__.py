@@ -13,6 +13,7 @@
 - `process`: what is set for the whole process.
 - `recompute`: layers that keep their inputs alone, where memory is short.
 - `rows`: normalisation and gated activations.
+- `slots`: generates token by token with Llama-like networks; its plain twin is `sampling.padded`.
 
 Which of them a run takes is decided once before step 1 (`devices.choose_device`, `tune_saving.chosen_device`), written to the run
 directory, and kept on resume.
@@ -28,14 +29,17 @@ from burnish.models.fast.pieces import as_table, pieces_mask
 from burnish.models.fast.prefix import Prefix, begun
 from burnish.models.fast.process import set_up
 from burnish.models.fast.recompute import layers_of, recompute_layers
+from burnish.models.fast.slots import Slots, fits_slots
 
 __all__ = [
     "Prefix",
+    "Slots",
     "as_table",
     "attend_as_in_training",
     "begun",
     "can_compile",
     "compile_layers",
+    "fits_slots",
     "keep",
     "layers_of",
     "let_go",

@@ -61,7 +61,9 @@ def _attend_class() -> Any:
         """Attention of whole rows; items are pairs of a row and a head of keys, the rows of an item its queries, place by place."""
 
         @staticmethod
-        def forward(ctx: Any, query: Any, key: Any, value: Any, cosine: Any, sine: Any, width: int, factor: float, causal: bool) -> Any:
+        def forward(
+            ctx: Any, query: Any, key: Any, value: Any, cosine: Any, sine: Any, width: int, factor: float, causal: bool
+        ) -> Any:
             turn = None if cosine is None else (cosine, sine)
             shared = key.shape[-1] // width
             heads = kernels.heads_forward(query.detach(), turn, shared, width)
@@ -102,7 +104,9 @@ def _attend_class() -> Any:
                 to_query[items, rows] = torch.bmm(pushed, key)
             turn = None if cosine is None else (cosine, sine)
             shape = (batch, shared, length, 1, width)
-            back = [kernels.heads_backward(one.to(query_IRD.dtype).view(shape), way) for one, way in ((to_key, turn), (to_value, None))]
+            back = [
+                kernels.heads_backward(one.to(query_IRD.dtype).view(shape), way) for one, way in ((to_key, turn), (to_value, None))
+            ]
             return kernels.heads_backward(to_query.view(ctx.shape), turn), *back, None, None, None, None, None
 
     return Attend

@@ -168,7 +168,11 @@ def _agrees(module: Any, quick: Callable[..., Any]) -> bool:
 
     draw = torch.Generator().manual_seed(0)
     weight = next(module.parameters())
-    width = weight.shape[-1] if weight.ndim == 1 else getattr(module, QUERIES[0] if hasattr(module, QUERIES[0]) else GATED[0]).in_features
+    width = (
+        weight.shape[-1]
+        if weight.ndim == 1
+        else getattr(module, QUERIES[0] if hasattr(module, QUERIES[0]) else GATED[0]).in_features
+    )
     x = torch.randn(1, 5, width, generator=draw).to(weight.dtype)
     options: dict[str, Any] = {}
     if hasattr(module, QUERIES[0]):

@@ -60,7 +60,8 @@ def read_part(module: Any) -> Part | None:
         if read is None:
             return None
         adapter, module = read, module.base_layer
-    if type(module) not in (torch.nn.Linear, Conv1D) or module._forward_hooks or module._forward_pre_hooks:
+    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)  # a quantised layer has one of its own
+    if type(module) not in (torch.nn.Linear, Conv1D) or hooked:
         return None
     if "forward" in vars(module):  # a quantised weight is made anew by a function of its own
         return None
@@ -192,7 +193,9 @@ def _gradients(ctx: Any, parts: Sequence[Part], above: Sequence[Any], inner_NR: 
 
 def _parts(facts: Sequence[tuple[bool, float]], tensors: Sequence[Any]) -> list[Part]:
     """Return the layers from their tensors in a row."""
-    return [Part(*tensors[4 * i : 4 * i + 2], turned, *tensors[4 * i + 2 : 4 * i + 4], scale) for i, (turned, scale) in enumerate(facts)]
+    return [
+        Part(*tensors[4 * i : 4 * i + 2], turned, *tensors[4 * i + 2 : 4 * i + 4], scale) for i, (turned, scale) in enumerate(facts)
+    ]
 
 
 def _stack(parts: Sequence[Part], dtype: torch.dtype) -> Any:

@@ -1,4 +1,4 @@
-"""What is set for the whole process where tuning begins: whose loops run, how memory is given back, and what tiny numbers become.
+"""What is set for the whole process where tuning begins: whose loops run, and how memory is given back.
 
 Enters: the device that was chosen. Leaves: nothing. None of it changes a figure but the loops, which the device names.
 """
@@ -17,14 +17,9 @@ TRIM_THRESHOLD, MAP_THRESHOLD = -1, -3
 
 
 def set_up(device: Device) -> None:
-    """Take the loops that the device names; keep freed memory for the next step; read numbers below the smallest normal one as 0."""
-    import torch
-
+    """Take the loops that the device names; keep freed memory for the next step."""
     kernels.choose(device.quick == "loops")
-    if device.quick == "no" or device.name != "cpu":
-        return
-    torch.set_flush_denormal(True)
-    if sys.platform == "linux":
+    if device.quick != "no" and device.name == "cpu" and sys.platform == "linux":
         keep_memory()
 
 
