@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from burnish import tune_saving
 from burnish.models import Model, adapt, can_compile, load_model, plain_pieces, set_up
 from burnish.models.fast import kernels, quicken
 from burnish.techniques import TECHNIQUES
@@ -158,3 +160,13 @@ def test_a_module_that_computes_something_else_is_left_alone(tmp_path: Path) -> 
     model.trunk().layers[0].mlp.__class__ = Louder
     quicken(model.network, replace(cpu(), quick="torch"))
     assert "forward" not in vars(model.trunk().layers[0].mlp) and "forward" in vars(model.trunk().layers[1].mlp)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_run_file_switches_them_and_the_device_records_it(fast: bool, tmp_path: Path) -> None:
+    plan: Any = SimpleNamespace(resolved=SimpleNamespace(config=SimpleNamespace(train=SimpleNamespace(fast=fast))))
+    chosen = tune_saving._quick(plan, cpu())
+    assert chosen == ("no" if not fast else "loops" if can_compile() is None else "torch")
+    model = made("llama", tmp_path / "llama", chosen, "lora")
+    assert any("forward" in vars(module) for module in model.network.modules()) == fast
+    assert asdict(model.target)["quick"] == chosen

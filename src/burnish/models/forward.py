@@ -147,7 +147,7 @@ def as_in_training(model: Model) -> Iterator[None]:
     """Compute inside the `with` block as where gradients are computed: what is compared with a step must be rounded like it."""
     import torch
 
-    rounded = torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
+    rounded = torch.autocast(model.device.type, torch.bfloat16) if _rounds(model) else nullcontext()
     with rounded, fast.attend_as_in_training():
         yield
 
@@ -156,9 +156,14 @@ def _activations(model: Model) -> AbstractContextManager[Any]:
     """Return the context in which gradients are computed: bfloat16 activations over float32 weights where the run chose so."""
     import torch
 
-    if not (model.target.autocast and torch.is_grad_enabled()):
+    if not (_rounds(model) and torch.is_grad_enabled()):
         return nullcontext()
     return torch.autocast(model.device.type, torch.bfloat16)
+
+
+def _rounds(model: Model) -> bool:
+    """Return whether activations are bfloat16 over float32 weights: not where a head measures, whose numbers need more than 3 digits."""
+    return model.target.autocast and (model.target.compiled or (model.spec is None and not model.heads))
 
 
 def _through_head(

@@ -229,7 +229,7 @@ def heads_backward(gradient: Any, turn: tuple[Any, Any] | None) -> Any:
 
 
 def _turn(turn: tuple[Any, Any] | None) -> tuple[Any, Any]:
-    return turn if turn is not None else (None, None)
+    return (_floats(turn[0]), _floats(turn[1])) if turn is not None else (None, None)
 
 
 def _turned(turn: tuple[Any, Any] | None) -> int:
@@ -246,6 +246,7 @@ def weights_forward(scores: Any, first: int, group: int, causal: bool, factor: f
     name = _suffix(scores)
     if name is None:
         return plain.weights_forward(scores, first, group, causal, factor)
+    assert scores.is_contiguous()
     normaliser = torch.empty(scores.shape[:2])
     _run(f"weights_forward_{name}", scores, normaliser, _room(scores), *scores.shape, first, group, causal, float(factor))
     return normaliser
@@ -257,6 +258,7 @@ def weights_backward(scores: Any, above: Any, normaliser: Any, first: int, group
     if name is None:
         plain.weights_backward(scores, above, normaliser, first, group, causal, factor)
         return
+    assert scores.is_contiguous() and above.is_contiguous() and normaliser.is_contiguous()
     room = _room(scores)
     _run(f"weights_backward_{name}", scores, above, normaliser, room, *scores.shape, first, group, causal, float(factor))
 
@@ -275,6 +277,8 @@ def head_forward(logits_NV: Any, target_N: Any, entropy: bool) -> tuple[Any, Any
     name = _suffix(logits_NV)
     if name is None:
         return plain.head_forward(logits_NV, target_N, entropy)
+    assert logits_NV.is_contiguous()
+    target_N = target_N.to(torch.int64).contiguous()
     logprob_N, normaliser_N = torch.empty(len(target_N)), torch.empty(len(target_N))
     entropy_N = torch.empty(len(target_N) if entropy else 0)
     shape = logits_NV.shape
@@ -292,6 +296,8 @@ def head_backward(logits_NV: Any, target_N: Any, normaliser_N: Any, gradient_N: 
     if name is None:
         plain.head_backward(logits_NV, target_N, normaliser_N, gradient_N, entropy)
         return
-    gradient_N = None if gradient_N is None else gradient_N.contiguous()
-    level_N, above_N = (None, None) if entropy is None else (entropy[0].contiguous(), entropy[1].contiguous())
+    assert logits_NV.is_contiguous()
+    target_N = target_N.long().contiguous()
+    gradient_N = None if gradient_N is None else _floats(gradient_N)
+    level_N, above_N = (None, None) if entropy is None else (_floats(entropy[0]), _floats(entropy[1]))
     _run(f"head_backward_{name}", logits_NV, target_N, normaliser_N, gradient_N, level_N, above_N, *logits_NV.shape)
