@@ -293,3 +293,11 @@ def test_prompt_methods_and_dropout_have_rows_of_their_own(place: Path, techniqu
     options: dict[str, Any] = {"technique__name": technique} | ({"technique__dropout": 0.1} if technique == "lora" else {})
     api.tune(write_run(place, "./stub", output=str(output), **RUN | {"train__steps": 1} | options))
     assert not numbers(output)["shared"]
+
+
+@pytest.mark.parametrize("technique", ["prompt", "prefix"])
+def test_virtual_tokens_are_refused_where_a_prefix_stands_once(tmp_path: Path, technique: str) -> None:
+    model = load_stub(tmp_path)
+    adapt(model, TECHNIQUES[technique], {})
+    with pytest.raises(ModelError, match="cannot stand once"):
+        laid(model, groups(SHAPES), shared=True)
