@@ -21,11 +21,12 @@ from burnish.data.batching import collate, cut_units, units_of
 from burnish.data.batching_shared import common_prefix, positions_of, saved_share
 from burnish.devices import missing_compiler
 from burnish.errors import ModelError, Stopped
-from burnish.models import Model, forward
+from burnish.models import Model, adapt, forward
 from burnish.models.fast import as_table, attend_short_rows, pieces_mask
 from burnish.models.fast.attention import attention
 from burnish.models.forward import places
 from burnish.models.probe import probe
+from burnish.techniques import TECHNIQUES
 from burnish.types import Origin, Sequence
 from cli_runs import last_checkpoint, metrics, result, write_run
 from stub import load_stub, make_stub
