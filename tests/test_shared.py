@@ -21,11 +21,12 @@ from burnish.data.batching import collate, cut_units, units_of
 from burnish.data.batching_shared import common_prefix, positions_of, saved_share
 from burnish.devices import Device, missing_compiler
 from burnish.errors import ModelError, Stopped
-from burnish.models import Model, forward, load_model
+from burnish.models import Model, adapt, forward, load_model
 from burnish.models.fast import as_table, pieces_mask
 from burnish.models.fast.attention import attend_rows, attention
 from burnish.models.forward import places
 from burnish.models.probe import probe
+from burnish.techniques import TECHNIQUES
 from burnish.types import Origin, Sequence
 from cli_runs import last_checkpoint, metrics, result, write_run
 from stub import make_stub
@@ -296,3 +297,11 @@ def test_prompt_methods_and_dropout_have_rows_of_their_own(place: Path, techniqu
     options: dict[str, Any] = {"technique__name": technique} | ({"technique__dropout": 0.1} if technique == "lora" else {})
     api.tune(write_run(place, "./stub", output=str(output), **RUN | {"train__steps": 1} | options))
     assert not numbers(output)["shared"]
+
+
+@pytest.mark.parametrize("technique", ["prompt", "prefix"])
+def test_virtual_tokens_are_refused_where_a_prefix_stands_once(tmp_path: Path, technique: str) -> None:
+    model = load_stub(tmp_path)
+    adapt(model, TECHNIQUES[technique], {})
+    with pytest.raises(ModelError, match="cannot stand once"):
+        laid(model, groups(SHAPES), shared=True)

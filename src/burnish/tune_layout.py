@@ -1,4 +1,4 @@
-"""Whether what the sequences of a group have in common is computed once: both answers to a prompt, all samples of a task.
+"""Whether a run's rows lie one behind the other, and what the sequences of a group have in common stands once (`batching_shared`).
 
 Enters: a plan, and then the model with its technique. Leaves: a yes or no that is the same whenever the run is taken up again. It is
 made before step 1 from the rows and the model alone, and stands in the run directory as `Device.shared`.
@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from burnish.data.batching_shared import saved_share
+from burnish.data.batching import cut_padded, units_of
+from burnish.data.batching_shared import positions_of, saved_share
 from burnish.devices import Device
 from burnish.models import Model
 from burnish.prepare_task import LONGEST_ANSWER, TaskPlan
@@ -18,27 +19,56 @@ if TYPE_CHECKING:
     from burnish.prepare import Plan
 
 LEAST = 0.05
-"""Share of a task's tokens that must be saved: below it, the row is divided into pieces for next to nothing."""
+"""Share of positions that must be saved: below it, the row is divided into pieces for next to nothing."""
+
+STEPS = 16
+"""Steps from the first on whose padding stands for that of all others."""
 
 
 def wants_sharing(plan: Plan) -> bool:
-    """Return whether any task of a run has enough in common within its groups."""
-    return any(_gains(part) for part in plan.parts.values())
+    """Return whether any task of a run has enough in common within its groups, or too much padding beside its rows."""
+    return any(_in_common(part) or _is_padded_much(part) for part in plan.parts.values())
 
 
 def settled(device: Device, model: Model, plan: Plan) -> Device:
-    """Return the device with sharing given up where it would not be exact, or not for this model; the same on every resume."""
-    return replace(device, shared=device.shared and plan.technique.virtual_positions is None and _is_exact(model, plan))
+    """Return the device with sharing given up where it would not be exact, or no gain for this model; the same on every resume."""
+    able = plan.technique.virtual_positions is None and _is_exact(model, plan)
+    gains = any(_gains(model, part) for part in plan.parts.values())
+    return replace(device, shared=device.shared and able and gains)
 
 
 def is_shared(model: Model, part: TaskPlan) -> bool:
     """Return whether the batches of a task are laid out that way."""
-    return model.target.shared and _gains(part)
+    return model.target.shared and _gains(model, part)
 
 
-def _gains(part: TaskPlan) -> bool:
+def _gains(model: Model, part: TaskPlan) -> bool:
+    """Return whether a task is quicker in pieces: for what its groups share, or for its padding where the pieces need no mask.
+
+    Measured on one thread, forward and backward: 1.1 and 1.4 times as many steps where 15 % and 40 % of padded positions were padding.
+    Compiled layers, which want few and even shapes, keep padded rows.
+    """
+    unmasked = model.pieces == "tiles" and not model.target.compiled
+    return _in_common(part) or (unmasked and _is_padded_much(part))
+
+
+def _in_common(part: TaskPlan) -> bool:
     """Return whether the groups of a task have enough in common; of attempts, which are still to be made, whether they form groups."""
     return saved_share(part.sequences) >= LEAST if part.rows.learned else part.config.rollout.samples > 1
+
+
+def _is_padded_much(part: TaskPlan) -> bool:
+    """Return whether padded rows of a task's first steps hold much that is no token of it; unknown of attempts: no."""
+    if not part.rows.learned or part.config.train.packing:
+        return False
+    batch, numbers = part.config.train.batch, part.order()(0)
+    padded = real = 0
+    for first in range(0, min(len(numbers), STEPS * batch), batch):
+        units = [unit for number in numbers[first : first + batch] for unit in units_of(part.sequences[int(number)])]
+        cut = cut_padded(units, part.config.train.tokens)
+        padded += sum(len(micro) * max(sequence.length for sequence in micro) for micro in cut)
+        real += sum(map(positions_of, units))
+    return padded > 0 and 1 - real / padded >= LEAST
 
 
 def _is_exact(model: Model, plan: Plan) -> bool:

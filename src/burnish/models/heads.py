@@ -279,7 +279,7 @@ def read_scores(model: Model, batch: Batch, inputs: Mapping[str, Any], place_N: 
         hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
         scores_NC = model.output_head()(hidden_NH)
     elif model.spec.kind == "sequence":
-        if batch.layout.kind == "packed":
+        if batch.layout.kind != "padded":
             raise ModelError(
                 f"model = {model.found.name!r}: its head gives one reading per row of a batch, so rows cannot be packed. Set "
                 f"train.packing = false."
