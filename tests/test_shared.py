@@ -29,7 +29,7 @@ from burnish.models.probe import probe
 from burnish.techniques import TECHNIQUES
 from burnish.types import Origin, Sequence
 from cli_runs import last_checkpoint, metrics, result, write_run
-from stub import make_stub
+from stub import load_stub, make_stub
 from test_forward import ARCHITECTURES, BOTH, SMALL, Values, gradients, random_model, total
 
 PIECES = sys.modules["burnish.models.fast.pieces"]

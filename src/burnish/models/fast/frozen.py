@@ -63,7 +63,8 @@ def keep(
     model.prefix = found
     _fill(model, found, distinct, rows, tokens=tokens, between=between)
     if not _agrees(model, units, placed, needs):
-        let_go(model)
+        found.tables.pop()
+        found.first_rows.pop()
         return units, f"Not kept: this architecture gives other numbers where it begins behind {_named(found)}."
     return placed, f"What {_named(found)} say is kept of {several:,} of {len(flat):,} sequences: {found.size / 1e9:.2g} GB"
 
@@ -109,7 +110,7 @@ def _placed(prefix: Prefix, units: Units, *, limit: int) -> tuple[Units, list[Se
 def _read(prefix: Prefix, sequence: Sequence) -> np.ndarray:
     """Return the places of a sequence whose hidden states are needed."""
     if prefix.reads == "places":
-        return np.unique(sequence.at_N)
+        return np.unique(sequence.at_N) if len(sequence.at_N) else np.zeros(1, dtype=np.int64)
     return np.arange(1 if prefix.reads == "first" else sequence.length)
 
 
