@@ -43,6 +43,7 @@ examples = st.lists(st.lists(st.tuples(st.integers(2, 40), st.booleans()), min_s
 @given(examples, st.integers(1, 6), st.integers(10, 120), st.booleans(), st.integers(0, 5))
 @settings(max_examples=80, deadline=None)
 def test_no_order_of_the_rows_makes_a_larger_micro_batch(made: Any, batch: int, tokens: int, packing: bool, seed: int) -> None:
+    """What is tried before step 1 is the worst that can come, however the rows are shuffled, grouped and cut (pain 17)."""
     units = [
         [row(length, group=(number + 1) if grouped else 0) for length, grouped in example] for number, example in enumerate(made)
     ]
@@ -269,7 +270,7 @@ def test_recomputing_can_be_asked_for_and_forbidden(tmp_path: Path, monkeypatch:
 
 
 def test_a_run_that_does_not_fit_is_divided_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU nothing raises before the system kills: the bound follows from a piece of the largest batch (R8), and is kept on resume."""
+    """On a CPU nothing raises before the system kills: the bound follows from a piece of the largest batch (pain 17), kept on resume."""
     memory_is(monkeypatch, None)
     expected, _ = tuned(run_of(tmp_path, output="plain", steps=6))
     memory_is(monkeypatch, 10**8)
@@ -367,6 +368,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 def test_free_memory_is_what_the_system_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int | None
 ) -> None:
+    """Estimates are compared with what is there, the limits of containers counted (pain 18)."""
     write(tmp_path, files)
     monkeypatch.setattr(memory, "ROOT", tmp_path)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
