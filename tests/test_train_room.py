@@ -183,7 +183,7 @@ def test_an_encoders_rows_say_which_positions_are_padding_after_dividing(model: 
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("limit", [90, 150])
 def test_a_run_that_runs_out_of_memory_ends_where_it_would_have(model: Model, where: str, packing: bool, limit: int) -> None:
-    """Splitting keeps the batch and its result (R8); what the failed pass added to the gradients does not count."""
+    """Splitting keeps the batch and its result (pain 17); what the failed pass added to the gradients does not count."""
     before, batches = snapshot(model), cut(eight_sequences(model), 400, packing=packing)
     expected, after = run(model, batches, steps=4), snapshot(model)
     restore(model, before)
@@ -253,7 +253,7 @@ def test_a_run_that_knew_the_bound_before_is_the_same_bit_for_bit(model: Model) 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of the address space")
 def test_memory_that_really_runs_out_is_survived(model: Model) -> None:
-    """No injection: the process may map 100 MB more, a pass over all rows wants more than that, and the step comes out the same."""
+    """No injection: the process may map 100 MB more, a pass over all rows wants more than that, and the step comes out the same (pain 17)."""
     import re
     import resource
     from pathlib import Path

@@ -41,8 +41,9 @@ examples = st.lists(st.lists(st.tuples(st.integers(2, 40), st.booleans()), min_s
 
 
 @given(examples, st.integers(1, 6), st.integers(10, 120), st.booleans(), st.integers(0, 5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_order_of_the_rows_makes_a_larger_micro_batch(made: Any, batch: int, tokens: int, packing: bool, seed: int) -> None:
+    """What is tried before step 1 is the worst that can come, however the rows are shuffled, grouped and cut (pain 17)."""
     units = [
         [row(length, group=(number + 1) if grouped else 0) for length, grouped in example] for number, example in enumerate(made)
     ]
@@ -74,8 +75,7 @@ def model(tmp_path: Path) -> Model:
     return loaded
 
 
-@pytest.mark.parametrize("technique", ["full", "lora"])
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize(("technique", "dropout"), [("full", 0.0), ("lora", 0.2)])
 def test_recomputing_changes_no_bit(tmp_path: Path, technique: str, dropout: float) -> None:
     """The same loss and the same gradient, dropout drawn as it was drawn the first time."""
     found = []
@@ -194,7 +194,7 @@ def run_of(tmp_path: Path, *, output: str = "run", **train: Any) -> dict[str, An
         "score": ["exact_match"],
         "train": {"steps": 4, "batch": 6, "tokens": 400, "learning_rate": 1e-3, "schedule": "constant", **train},
         "evaluate": {"max_tokens": 4, "baseline": False, "forgetting": False},
-        "log": {"every": 1},
+        "log": {"every": 1, "tensorboard": False},
     }
 
 
@@ -270,7 +270,7 @@ def test_recomputing_can_be_asked_for_and_forbidden(tmp_path: Path, monkeypatch:
 
 
 def test_a_run_that_does_not_fit_is_divided_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU nothing raises before the system kills: the bound follows from a piece of the largest batch (R8), and is kept on resume."""
+    """On a CPU nothing raises before the system kills: the bound follows from a piece of the largest batch (pain 17), kept on resume."""
     memory_is(monkeypatch, None)
     expected, _ = tuned(run_of(tmp_path, output="plain", steps=6))
     memory_is(monkeypatch, 10**8)
@@ -368,6 +368,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 def test_free_memory_is_what_the_system_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int | None
 ) -> None:
+    """Estimates are compared with what is there, the limits of containers counted (pain 18)."""
     write(tmp_path, files)
     monkeypatch.setattr(memory, "ROOT", tmp_path)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
