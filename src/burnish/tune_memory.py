@@ -76,7 +76,10 @@ def _short_of_memory(plan: Plan, model: Model) -> bool:
         return False
     least = FULL_SPEED[model.target.name.split(":")[0]]
     for part in plan.parts.values():
-        whole = single = train.tokens
+        chosen = part.config.rollout
+        # Attempts at a prompt stay together; the prompt is taken to be as long as an answer.
+        single = chosen.samples * 2 * (chosen.max_tokens or part.config.evaluate.max_tokens or 64)
+        whole = max(single, train.tokens)
         if part.rows.learned:
             whole = largest(part.sequences, batch=train.batch, tokens=train.tokens, packing=train.packing)[1]
             single = largest(part.sequences, batch=1, tokens=1, packing=train.packing)[1]
