@@ -140,6 +140,7 @@ def _try(running: Running, batch: Batch, free: int) -> None:
     if not cuda:
         bound_by_a_piece(running, batch, SHARE * free - averages)
     measured = measure(running, batch, reserved=int(averages) if cuda else 0)
+    expected = max(_expected(running, one) for one in running.room.pieces(batch))
     pieces = f", in pieces of at most {running.room.positions:,}" if running.room.positions else ""
     say(f"Memory: {about}{pieces} took {_size(measured)}, expected were {_size(expected)}; {_size(free)} free before")
 
