@@ -76,7 +76,10 @@ def _short_of_memory(plan: Plan, model: Model) -> bool:
         return False
     least = FULL_SPEED[model.target.name.split(":")[0]]
     for part in plan.parts.values():
-        whole = single = train.tokens
+        chosen = part.config.rollout
+        # Attempts at a prompt stay together; the prompt is taken to be as long as an answer.
+        single = chosen.samples * 2 * (chosen.max_tokens or part.config.evaluate.max_tokens or 64)
+        whole = max(single, train.tokens)
         if part.rows.learned:
             whole = largest(part.sequences, batch=train.batch, tokens=train.tokens, packing=train.packing)[1]
             single = largest(part.sequences, batch=1, tokens=1, packing=train.packing)[1]
@@ -137,6 +140,7 @@ def _try(running: Running, batch: Batch, free: int) -> None:
     if not cuda:
         bound_by_a_piece(running, batch, SHARE * free - averages)
     measured = measure(running, batch, reserved=int(averages) if cuda else 0)
+    expected = max(_expected(running, one) for one in running.room.pieces(batch))
     pieces = f", in pieces of at most {running.room.positions:,}" if running.room.positions else ""
     say(f"Memory: {about}{pieces} took {_size(measured)}, expected were {_size(expected)}; {_size(free)} free before")
 
