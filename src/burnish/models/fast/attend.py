@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLOCK = 128
 """Queries in a block: with fewer, products are too small; with more, more weights are computed that a causal layer does not need."""
 
-ROOM = 1_500_000
+ROOM = 1_000_000
 """Numbers in the scores of a block at most: with those of the gradients beside them, they stay within the caches."""
 
 
@@ -84,14 +84,15 @@ def _attend_class() -> Any:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *gradients: Any) -> Any:
+        def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             query_IRD, key_ITD, value_ITD, normaliser_IR, cosine, sine = ctx.saved_tensors
             batch, shared, length, group, width = ctx.shape
             above_IRD = kernels.heads_forward(gradients[0].contiguous(), None, shared, width).view(query_IRD.shape)
             to_query = torch.empty_like(query_IRD)
-            # Keys and values are met by several blocks: their gradients are added up in float32.
+            # Keys and values are met by several blocks: their gradients are added up in float32; on their side, so that of the two factors
+            # of their products the small one is the one that is turned.
             wide = torch.promote_types(query_IRD.dtype, torch.float32)
-            to_key, to_value = (torch.zeros(key_ITD.shape, dtype=wide) for _ in range(2))
+            to_key_IDT, to_value_IDT = (torch.zeros(len(key_ITD), width, length, dtype=wide) for _ in range(2))
             for items, first, end, keys in _blocks(len(query_IRD), group, length, ctx.causal):
                 rows = slice(first * group, end * group)
                 query, above, key = query_IRD[items, rows], above_IRD[items, rows], key_ITD[items, :keys]
@@ -99,14 +100,13 @@ def _attend_class() -> Any:
                 pushed = torch.bmm(above, value_ITD[items, :keys].transpose(1, 2))
                 normaliser = normaliser_IR[items, rows].contiguous()
                 kernels.weights_backward(scores, pushed, normaliser, first, group, ctx.causal, ctx.factor)
-                to_value[items, :keys] += torch.bmm(scores.transpose(1, 2), above)
-                to_key[items, :keys] += torch.bmm(pushed.transpose(1, 2), query)
+                to_value_IDT[items, :, :keys] += torch.bmm(above.transpose(1, 2), scores)
+                to_key_IDT[items, :, :keys] += torch.bmm(query.transpose(1, 2), pushed)
                 to_query[items, rows] = torch.bmm(pushed, key)
             turn = None if cosine is None else (cosine, sine)
             shape = (batch, shared, length, 1, width)
-            back = [
-                kernels.heads_backward(one.to(query_IRD.dtype).view(shape), way) for one, way in ((to_key, turn), (to_value, None))
-            ]
+            to_key, to_value = (one.transpose(1, 2).to(query_IRD.dtype).reshape(shape) for one in (to_key_IDT, to_value_IDT))
+            back = [kernels.heads_backward(to_key, turn), kernels.heads_backward(to_value, None)]
             return kernels.heads_backward(to_query.view(ctx.shape), turn), *back, None, None, None, None, None
 
     return Attend

@@ -75,8 +75,8 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
     whole = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3] == width and not options.get("dropout")
     if not (in_training() and whole and query.device.type == "cpu" and sees_whole_rows(attention_mask, options)):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    rows = [one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value)]
-    mixed = attend(*rows, None, width=width, factor=factor, causal=is_causal(module, options))
+    query, key, value = (one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value))
+    mixed = attend(query, key, value, None, width=width, factor=factor, causal=is_causal(module, options))
     return mixed.unflatten(-1, (-1, width)), None
 
 

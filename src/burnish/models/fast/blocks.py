@@ -146,8 +146,8 @@ def _attend(
     """Compute a layer of attention over whole rows: its linear layers, norms of heads where it has them, angles, and `attend`."""
     parts, out = read_parts([getattr(self, name) for name in QUERIES]), read_parts([self.o_proj])
     dropped = self.training and getattr(self, "attention_dropout", 0.0)
-    special = past_key_values is not None or position_embeddings is None or dropped or not sees_whole_rows(attention_mask, options)
-    if parts is None or out is None or special:
+    special = past_key_values is not None or dropped or not sees_whole_rows(attention_mask, options)
+    if parts is None or out is None or special or position_embeddings is None:
         return NotImplemented
     query, key, value = project(hidden_states, parts)
     if hasattr(self, HEAD_NORMS[0]):

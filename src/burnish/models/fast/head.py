@@ -67,7 +67,7 @@ def _head_class() -> Any:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *gradients: Any) -> Any:
+        def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             hidden_NH, weight_VH, target_N, normaliser_N, entropy_N, pushed_NH, *tiles = ctx.saved_tensors
             above_N, above_entropy_N = gradients
             moves = ctx.needs_input_grad[1]

@@ -45,8 +45,10 @@ class Kept:
     def again(self, dtype: torch.dtype) -> Any:
         """Return the tensor, its places in rows."""
         if self.kind == "norm":
-            return kernels.norm_again(*self.tensors, dtype)
-        return kernels.gate_forward(self.kind, *self.tensors)
+            x_NH, weight_H, scale_N = self.tensors
+            return kernels.norm_again(x_NH, weight_H, scale_N, dtype)
+        gate_NH, up_NH = self.tensors
+        return kernels.gate_forward(self.kind, gate_NH, up_NH)
 
 
 def read_part(module: Any) -> Part | None:
@@ -144,7 +146,7 @@ def _project_class() -> Any:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *gradients: Any) -> Any:
+        def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             saved = ctx.saved_tensors
             parts, inner_NR, dtype = _parts(ctx.facts, saved[4:]), saved[3], ctx.dtype
             needed = ctx.needs_input_grad
@@ -193,9 +195,8 @@ def _gradients(ctx: Any, parts: Sequence[Part], above: Sequence[Any], inner_NR: 
 
 def _parts(facts: Sequence[tuple[bool, float]], tensors: Sequence[Any]) -> list[Part]:
     """Return the layers from their tensors in a row."""
-    return [
-        Part(*tensors[4 * i : 4 * i + 2], turned, *tensors[4 * i + 2 : 4 * i + 4], scale) for i, (turned, scale) in enumerate(facts)
-    ]
+    fours = [tensors[4 * i : 4 * i + 4] for i in range(len(facts))]
+    return [Part(w, bias, turned, a, b, scale) for (w, bias, a, b), (turned, scale) in zip(fours, facts, strict=True)]
 
 
 def _stack(parts: Sequence[Part], dtype: torch.dtype) -> Any:

@@ -53,7 +53,7 @@ def _norm_class() -> Any:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *gradients: Any) -> Any:
+        def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             x, weight, scale_N = ctx.saved_tensors
             factor = weight + ctx.more if ctx.more else weight
             into, moved = kernels.norm_backward(gradients[0], x, factor, scale_N, ctx.needs_input_grad[1])
@@ -79,7 +79,7 @@ def _gate_class() -> Any:
 
         @staticmethod
         @once_differentiable
-        def backward(ctx: Any, *gradients: Any) -> Any:
+        def backward(ctx: Any, *gradients: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             return (None, *kernels.gate_backward(ctx.kind, gradients[0], *ctx.saved_tensors))
 
     return Gate
