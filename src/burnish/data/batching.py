@@ -80,9 +80,12 @@ class FixedBatches:
         change = self.change or (lambda sequences, number, epoch: sequences)
         units = [unit for number, epoch in rows for unit in units_of(change(self.examples[number], number, epoch))]
         laid: dict[str, Any] = {"packing": self.packing, "shared": self.shared}
+        tokens = self.tokens
+        if self.shared:  # a row that held a whole step would leave all ranks but one without work
+            tokens = min(tokens, -(-sum(map(positions_of, units)) // self.ranks))
         return [
             collate(micro, **laid, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
-            for micro in cut_units(units, self.tokens, **laid)[self.rank :: self.ranks]
+            for micro in cut_units(units, tokens, **laid)[self.rank :: self.ranks]
         ]
 
 
