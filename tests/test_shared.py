@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish import api, tune_layout
-from burnish.data.batching import collate, cut_units, units_of
+from burnish.data.batching import FixedBatches, collate, cut_units, shuffled, units_of
 from burnish.data.batching_shared import common_prefix, positions_of, saved_share
 from burnish.devices import Device, missing_compiler
 from burnish.errors import ModelError, Stopped
@@ -27,7 +27,7 @@ from burnish.models.fast.attention import attend_rows, attention
 from burnish.models.forward import places
 from burnish.models.probe import probe
 from burnish.techniques import TECHNIQUES
-from burnish.types import Origin, Sequence
+from burnish.types import Batch, Origin, Sequence
 from cli_runs import last_checkpoint, metrics, result, write_run
 from stub import load_stub, make_stub
 from test_forward import ARCHITECTURES, BOTH, SMALL, Values, gradients, random_model, total
@@ -159,6 +159,18 @@ def test_the_budget_counts_positions_and_no_group_is_divided(shapes: list[tuple[
     assert len({group for micro in micro_batches for group in {part.group for part in micro}}) == sum(
         len({part.group for part in micro}) for micro in micro_batches
     )
+
+
+def test_every_rank_gets_a_part_of_a_step_that_would_fit_one_row() -> None:
+    units = units_of(groups([(9, [4, 6]), (12, [3, 2]), (8, [5, 7]), (7, [2, 9])]))
+
+    def step(ranks: int) -> list[list[Batch]]:
+        made = [FixedBatches(units, shuffled(4, 1), 4, 10**6, False, 0, "cpu", rank, ranks, shared=True) for rank in range(ranks)]
+        return [source(0) for source in made]
+
+    alone, pair = step(1), step(2)
+    assert [len(batches) for batches in alone] == [1] and all(pair)
+    assert sum(batch.tokens for batches in pair for batch in batches) == alone[0][0].tokens
 
 
 def test_what_is_in_common_and_what_it_saves() -> None:

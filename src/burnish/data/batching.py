@@ -84,7 +84,10 @@ class FixedBatches:
         for kept in (False, True):  # a micro-batch begins at the first layer, or at what is kept of all its sequences
             part = [unit for unit in units if all(one.kept is not None for one in unit) == kept]
             laid: dict[str, Any] = {"packing": self.packing, "shared": self.shared and not kept}
-            batches += [(micro, laid) for micro in cut_units(part, self.tokens, **laid)]
+            tokens = self.tokens
+            if laid["shared"]:  # a row that held a whole step would leave all ranks but one without work
+                tokens = min(tokens, -(-sum(map(positions_of, part)) // self.ranks))
+            batches += [(micro, laid) for micro in cut_units(part, tokens, **laid)]
         return [
             collate(micro, **laid, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
             for micro, laid in batches[self.rank :: self.ranks]
