@@ -333,6 +333,15 @@ def test_stopped_and_resumed_behind_kept_states_is_bit_for_bit_the_same(place: P
     assert result(parts) == result(whole)
 
 
+def test_no_more_is_kept_than_the_limit(tmp_path: Path) -> None:
+    """Memory is flat in rows beyond it."""
+    model = adapted(make_stub(tmp_path / "stub"), "selective", {"last_layers": 1})
+    placed, _ = keep(model, eight_sequences(model), limit=30_000, tokens=200, needs=("logprobs",))
+    assert model.prefix is not None and 15_000 < model.prefix.size <= 30_000
+    assert model.prefix.size == sum(table.nbytes for table in model.prefix.tables)
+    assert 0 < sum(one.kept is not None for unit in placed for one in unit) < 8
+
+
 def test_a_run_of_one_epoch_keeps_nothing(place: Path) -> None:
     said: list[str] = []
     run = write_run(place, "./stub", output=str(place / "once"), **{**UPPER, "train__steps": 2})

@@ -49,11 +49,13 @@ class Gathered:
 
     def order(self, kept: list[int], seed: int) -> Callable[[int], np.ndarray]:
         """Return the order of each epoch over the kept training rows: numbers into `kept`, a pure function of seed and epoch."""
-        places = [[place for place, row in enumerate(kept) if self.source_of[row] == source] for source in range(len(self.weights))]
+        source_K = np.asarray([self.source_of[row] for row in kept], dtype=np.int64)
+        places = [np.flatnonzero(source_K == source) for source in range(len(self.weights))]
+        starts, flat = np.cumsum([0, *map(len, places)]), np.concatenate(places)
 
         def order(epoch: int) -> np.ndarray:
             pairs_MK = mixture([len(rows) for rows in places], self.weights, seed=seed, epoch=epoch)
-            return np.asarray([places[source][row] for source, row in pairs_MK], dtype=np.int64)
+            return flat[starts[pairs_MK[:, 0]] + pairs_MK[:, 1]]
 
         from functools import lru_cache
 

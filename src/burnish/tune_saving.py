@@ -232,11 +232,18 @@ def _compiled(plan: Plan, device: Device) -> bool:
 
 
 def _kept(plan: Plan) -> int:
-    """Return how many bytes of hidden states may be kept: a share of the machine's memory where rows come more than once."""
+    """Return how many bytes of hidden states may be kept: a share of the machine's memory where rows come more than once.
+
+    Raises ConfigError where the run asks for it and no row stays as it is.
+    """
     train = plan.resolved.config.train
+    same = {name: part for name, part in plan.parts.items() if part.rows.learned and part.rows.change is None}
+    if train.reuse and not same:
+        raise ConfigError("train.reuse = true: no row of this run says the same twice (masked texts, or the model's own attempts).")
     seen = train.batch * (train.steps or 1)
-    again = any(share * seen > len(part.sequences) for share, part in zip(plan.shares(), plan.parts.values(), strict=True))
-    return int(KEPT_SHARE * machine_memory()) if again and train.reuse is not False else 0
+    shares = dict(zip(plan.parts, plan.shares(), strict=True))
+    again = any(shares[name] * seen > len(part.sequences) for name, part in same.items())
+    return int(KEPT_SHARE * machine_memory()) if train.reuse or (again and train.reuse is None) else 0
 
 
 def resume(running: Running, path: Path) -> None:

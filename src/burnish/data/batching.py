@@ -50,6 +50,8 @@ class FixedBatches:
     """Rows lie one behind the other, and what a group has in common stands once (`batching_shared`)."""
     change: Callable[[Many[Sequence], int, int], Many[Sequence]] | None = None
     """What becomes of the sequences of (example, its number, epoch), such as masking; a pure function, so that a step stays one."""
+    sizes: list[int] = field(default_factory=list)
+    """Examples of each epoch that was asked for: so that a step makes the order of its own epoch and not those of all before it."""
 
     def steps_in(self, epochs: int) -> int:
         """Return the number of steps that hold `epochs` epochs, the last one perhaps running over."""
@@ -65,10 +67,12 @@ class FixedBatches:
         found: list[tuple[int, int]] = []
         epoch = 0
         while len(found) < count:
-            numbers = self.order(epoch)
-            taken = numbers[first : first + count - len(found)] if first < len(numbers) else []
-            found += [(int(number), epoch) for number in taken]
-            first = max(0, first - len(numbers))
+            if epoch == len(self.sizes):
+                self.sizes.append(len(self.order(epoch)))
+            if first < self.sizes[epoch]:
+                numbers = self.order(epoch)[first : first + count - len(found)]
+                found += [(int(number), epoch) for number in numbers]
+            first = max(0, first - self.sizes[epoch])
             epoch += 1
         return found
 

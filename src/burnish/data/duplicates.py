@@ -150,7 +150,8 @@ class _Index:
             )
         self._threshold = threshold
         bands, self._width = _bands(threshold)
-        self._buckets: list[dict[bytes, list[int]]] = [{} for _ in range(bands)]
+        # A bucket holds the number of its row, and a list only where there are several: most rows are alone in each of theirs.
+        self._buckets: list[dict[int, int | list[int]]] = [{} for _ in range(bands)]
         self._rows: list[_Row] = []
         self._places: list[int] = []
         # Sizes and the low bytes of the signatures of the remembered rows, in arrays that double: thousands of candidates of a row
@@ -170,7 +171,11 @@ class _Index:
             self._sizes_B = np.concatenate([self._sizes_B, np.zeros_like(self._sizes_B)])
             self._minima_BK = np.concatenate([self._minima_BK, np.zeros_like(self._minima_BK)])
         for bucket, key in zip(self._buckets, self._keys(row), strict=True):
-            bucket.setdefault(key, []).append(number)
+            held = bucket.get(key)
+            if isinstance(held, list):
+                held.append(number)
+            else:
+                bucket[key] = number if held is None else [held, number]
         self._sizes_B[number] = len(row.shingles)
         self._minima_BK[number] = row.signature & 0xFF
         self._rows.append(row)
@@ -192,7 +197,9 @@ class _Index:
         """Return the numbers of the rows worth verifying, ascending."""
         numbers: set[int] = set()
         for bucket, key in zip(self._buckets, self._keys(row), strict=True):
-            numbers.update(bucket.get(key, ()))
+            held = bucket.get(key)
+            if held is not None:
+                numbers.update(held if isinstance(held, list) else (held,))
         if not numbers:
             return []
         chosen_B = np.sort(np.fromiter(numbers, dtype=np.int64, count=len(numbers)))
@@ -202,10 +209,14 @@ class _Index:
         agreeing_B = np.count_nonzero(self._minima_BK[chosen_B] == (row.signature & 0xFF).astype(np.uint8), axis=1)
         return chosen_B[agreeing_B >= (self._threshold - MARGIN) * PERMUTATIONS].tolist()
 
-    def _keys(self, row: _Row) -> list[bytes]:
-        """Return the bucket that a row falls into in each band."""
-        content, size = row.signature.tobytes(), 4 * self._width
-        return [content[band * size : (band + 1) * size] for band in range(len(self._buckets))]
+    def _keys(self, row: _Row) -> list[int]:
+        """Return the bucket that a row falls into in each band, by a hash of its minima: a wrong neighbour is only a candidate more."""
+        used = len(self._buckets) * self._width
+        bands_BK = row.signature[:used].astype(np.uint64).reshape(len(self._buckets), self._width)
+        factor, keys_B = np.uint64(0x9E3779B97F4A7C15), np.zeros(len(self._buckets), dtype=np.uint64)
+        for place in range(self._width):
+            keys_B = (keys_B ^ bands_BK[:, place]) * factor
+        return keys_B.tolist()
 
 
 def _bands(threshold: float) -> tuple[int, int]:
