@@ -22,6 +22,9 @@ from burnish.sampling.text import decoded, final_text, stopped_rows, window
 if TYPE_CHECKING:
     import torch
 
+MANY_STEPS = 32
+"""Steps from which it pays to prepare the weights for them."""
+
 Reason = Literal["end", "stop", "length"]
 
 
@@ -70,11 +73,16 @@ class Flight:
     each row has, of which the newest is not in the past yet.
     """
 
-    def __init__(self, model: Model, options: Options, *, rows: int) -> None:
+    def __init__(self, model: Model, options: Options, *, rows: int, steps: int = 0) -> None:
+        """Have places for `rows` rows; `steps` is about how many there will be, as far as is known."""
         import torch
 
         self.model, self.options, self.size = model, options, rows
-        self.past: Slots | Padded = Slots(model, rows=rows) if fits_slots(model) else Padded(model, room=options.max_tokens)
+        self.past: Slots | Padded
+        if fits_slots(model):
+            self.past = Slots(model, rows=rows, packed=rows > 1 and steps >= MANY_STEPS)
+        else:
+            self.past = Padded(model, room=options.max_tokens)
         self.end_ids = torch.tensor(model.end_ids(), device=model.device)
         self.rows: list[Row] = []
         self.fresh: list[torch.Tensor] = []

@@ -139,7 +139,7 @@ def _fly(
 
     queue = deque(waiting)
     try:
-        flight = Flight(model, options, rows=size)
+        flight = Flight(model, options, rows=size, steps=options.max_tokens * len(waiting) // size)
         while queue or len(flight):
             if joining := _joining(queue, flight):
                 between()

@@ -7,6 +7,7 @@ The plain twin, for every other architecture, is `sampling.padded`.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,15 @@ BLOCK = 64
 
 READ_TOKENS = 1024
 """Tokens of prompts read at once at most, unless one is longer."""
+
+ROWS_TOGETHER = 4
+"""Rows of a piece in attention on a CPU; they stand in the order of their lengths, until others take their places."""
+
+PADDED_SHARE = 0.9
+"""Attention is cut into pieces where that leaves at most this share of the columns."""
+
+LARGEST = 2_000_000_000
+"""Bytes of weights of which a second copy is made at most."""
 
 PADDED = 1.25
 """How many times as long as the shortest the longest of prompts that are read together may be."""
@@ -67,12 +77,15 @@ class Slots:
     joins = True
     """Rows can be read while others are under way."""
 
-    def __init__(self, model: Model, *, rows: int) -> None:
+    def __init__(self, model: Model, *, rows: int, packed: bool = False) -> None:
+        """Keep slots for up to `rows` rows. `packed`: many steps will follow, so that weights are worth being laid out anew for few rows."""
         import torch
 
         self.model, self.rows = model, rows
         self.trunk: Any = model.trunk()
-        self.layers = [_Layer(layer) for layer in self.trunk.layers]
+        pack = rows if packed and can_pack(model) else 0
+        self.layers = [_Layer(layer, pack) for layer in self.trunk.layers]
+        self.head = _product(model.output_head(), pack)
         self.key_LSKCD: list[torch.Tensor] = []
         self.value_LSKCD: list[torch.Tensor] = []
         self.length_B = torch.zeros(0, dtype=torch.long, device=model.device)
@@ -135,16 +148,20 @@ class Slots:
         row_B = torch.arange(count, device=token_B.device)
         hidden_BH = self.trunk.embed_tokens(token_B)
         cosine_B1D, sine_B1D = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
-        mask_B11C = _mask(column_B, width, hidden_BH.dtype)
+        pieces = _pieces(column_B, hidden_BH.dtype)
         for layer, key_SKCD, value_SKCD in zip(self.layers, self.key_LSKCD, self.value_LSKCD, strict=True):
             query_BKGD, key_BKD, value_BKD = layer.attended(hidden_BH, cosine_B1D, sine_B1D)
             key_SKCD[row_B, :, column_B], value_SKCD[row_B, :, column_B] = key_BKD, value_BKD
-            mixed_BKGD = torch.nn.functional.scaled_dot_product_attention(
-                query_BKGD, key_SKCD[:count, :, :width], value_SKCD[:count, :, :width], attn_mask=mask_B11C, scale=layer.scale
-            )
+            mixed = [
+                torch.nn.functional.scaled_dot_product_attention(
+                    query_BKGD[rows], key_SKCD[rows, :, :wide], value_SKCD[rows, :, :wide], attn_mask=mask_B11C, scale=layer.scale
+                )
+                for rows, wide, mask_B11C in pieces
+            ]
+            mixed_BKGD = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
             hidden_BH = layer.finished(hidden_BH, mixed_BKGD.reshape(count, -1))
         self.length_B[:count] += 1
-        return self.model.output_head()(self.trunk.norm(hidden_BH))
+        return self.head(self.trunk.norm(hidden_BH))
 
     def keep(self, kept_B: Sequence[int]) -> None:
         """Let slot number i hold the row of slot `kept_B[i]`; only rows that move are copied. A later slot never comes from an earlier one."""
@@ -186,14 +203,14 @@ class Slots:
 class _Layer:
     """A layer's modules, its attention taken apart at the place where the cache comes in."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, pack: int) -> None:
         attention = layer.self_attn
         self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
         self.width, self.scale = attention.head_dim, attention.scaling
-        self.query, self.key, self.value = (_product(getattr(attention, f"{name}_proj")) for name in "qkv")
+        self.query, self.key, self.value = (_product(getattr(attention, f"{name}_proj"), pack) for name in "qkv")
         self.normed = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
-        self.output = _product(attention.o_proj)
-        self.gate, self.up, self.down = (_product(getattr(layer.mlp, f"{name}_proj")) for name in ("gate", "up", "down"))
+        self.output = _product(attention.o_proj, pack)
+        self.gate, self.up, self.down = (_product(getattr(layer.mlp, f"{name}_proj"), pack) for name in ("gate", "up", "down"))
         self.activation = layer.mlp.act_fn
 
     def attended(
@@ -220,6 +237,20 @@ class _Layer:
         return hidden_BH + self.down(self.activation(self.gate(normed_BH)) * self.up(normed_BH))
 
 
+def _pieces(column_B: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, int, torch.Tensor | None]]:
+    """Return the rows in pieces that are attended together, each with its width and mask: all at once, unless few are much longer.
+
+    On a GPU another call costs more than padding does.
+    """
+    columns, count = column_B.tolist(), len(column_B)
+    edges = range(0, count, ROWS_TOGETHER)
+    widths = [max(columns[first : first + ROWS_TOGETHER]) + 1 for first in edges]
+    if column_B.device.type != "cpu" or sum(widths) > PADDED_SHARE * max(widths) * len(widths):
+        return [(slice(0, count), max(widths), _mask(column_B, max(widths), dtype))]
+    pieces = [slice(first, min(first + ROWS_TOGETHER, count)) for first in edges]
+    return [(rows, width, _mask(column_B[rows], width, dtype)) for rows, width in zip(pieces, widths, strict=True)]
+
+
 def _mask(column_B: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor | None:
     """Return an additive mask [B, 1, 1, C] that shows each row its own columns, None where all rows hold equally many."""
     import torch
@@ -230,22 +261,47 @@ def _mask(column_B: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tenso
     return torch.zeros(later_BC.shape, dtype=dtype, device=column_B.device).masked_fill(later_BC, -torch.inf)[:, None, None]
 
 
-def _product(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def can_pack(model: Model) -> bool:
+    """Return whether weights can be laid out for few rows: on a CPU with oneDNN, and where a copy of them is not too much."""
+    import torch
+
+    there = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    on_cpu = model.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.network.parameters())
+    # Float32 weights whose products are bfloat16 are rounded at each call: the layout of float32 would undo that.
+    exact = model.weight_dtype == torch.bfloat16 or torch.get_float32_matmul_precision() == "highest"
+    return there and on_cpu and exact and size <= LARGEST
+
+
+def _linear(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a plain linear layer computes, its weights laid out for `pack` rows unless that is 0.
+
+    oneDNN lays weights out anew at each call otherwise, which for few rows takes as long as the product.
+    """
+    import torch
+
+    weight, bias = module.weight.detach(), module.bias
+    if not pack:
+        return lambda states: torch.nn.functional.linear(states, weight, bias)
+    with torch.no_grad():
+        laid = torch.ops.mkldnn._reorder_linear_weight(weight, pack)
+    return lambda states: torch.ops.mkldnn._linear_pointwise(states, laid, bias, "none", [], "")
+
+
+def _product(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what a linear layer computes: a plain one and a plain LoRA directly, anything else by calling the module."""
     import torch
 
-    linear = torch.nn.functional.linear
     if _is_plain(module):
-        weight, bias = module.weight, module.bias
-        return lambda states: linear(states, weight, bias)
+        return _linear(module, pack)
     found = _plain_lora(module)
     if found is None:
         return module
     base, down_RH, up_HR = found
-    weight, bias = base.weight, base.bias
+    below = _linear(base, pack)
 
     def adapted(states_BH: torch.Tensor) -> torch.Tensor:
-        return torch.addmm(linear(states_BH, weight, bias), linear(states_BH, down_RH), up_HR.t())
+        return torch.addmm(below(states_BH), torch.nn.functional.linear(states_BH, down_RH), up_HR.t())
 
     return adapted
 
