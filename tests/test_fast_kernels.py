@@ -84,7 +84,7 @@ def test_heads_are_put_in_order_and_turned(dtype: torch.dtype, turned: int) -> N
 @pytest.mark.parametrize(("first", "keys"), [(0, 4), (5, 9), (30, 34)])
 def test_weights_of_attention(dtype: torch.dtype, causal: bool, first: int, keys: int) -> None:
     scores, above = 5 * drawn(2, 4 * 3, keys, dtype=dtype), drawn(2, 4 * 3, keys, dtype=dtype)
-    given = (first, 3, causal, 0.3)
+    given: Any = (first, 3, causal, 0.3)
     one, other = scores.clone(), scores.clone()
     normaliser = kernels.weights_forward(one, *given)
     same([normaliser, one], [twins.weights_forward(other, *given), other])
@@ -135,7 +135,7 @@ def gradients(function: Any, tensors: list[Any]) -> list[Any]:
     leaves = [one.detach().clone().requires_grad_(one.requires_grad) for one in tensors]
     outputs = function(*leaves)
     draw = torch.Generator().manual_seed(1)
-    total = sum((one.double() * torch.randn(one.shape, generator=draw)).sum() for one in outputs)
+    total = torch.stack([(one.double() * torch.randn(one.shape, generator=draw)).sum() for one in outputs]).sum()
     moving = [one for one in leaves if one.requires_grad]
     return [*(one.detach() for one in outputs), *torch.autograd.grad(total, moving)]
 
@@ -156,7 +156,8 @@ def test_linear_layers_on_one_input_equal_autograd(moves: bool, turned: bool, in
         return [(*(rest.pop(0) for _ in range(4 if rank else 2)),) for _, rank in shapes]
 
     def quick(x: Any, weight: Any, *tensors: Any) -> Any:
-        parts = [Part(one[0], one[1], turned, *(one[2:] if one[2:] else (None, None)), 0.7) for one in read(tensors)]
+        fours = [(*one, None, None)[:4] for one in read(tensors)]
+        parts = [Part(w, bias, turned, a, b, 0.7) for w, bias, a, b in fours]
         return project(normalise(x, weight, 1e-6, more=1.0), parts)
 
     def plain(x: Any, weight: Any, *tensors: Any) -> Any:
@@ -185,5 +186,6 @@ def test_a_gate_is_computed_again_for_the_layer_behind_it() -> None:
 def test_an_input_that_no_gradient_needs_is_not_kept() -> None:
     x, weight = drawn(4, 6).requires_grad_(), drawn(3, 6)
     (y,) = project(x, [Part(weight, None)])
-    kept = [one for one in y.grad_fn.saved_tensors if one is not None]
+    node: Any = y.grad_fn
+    kept = [one for one in node.saved_tensors if one is not None]
     assert [one.data_ptr() for one in kept] == [weight.data_ptr()]
