@@ -220,9 +220,11 @@ def test_passes_left_out_change_nothing(model: Model, objective: Objective, adva
 def test_passes_are_left_out_only_where_that_is_exact(model: Model) -> None:
     """Not for later epochs over the same answers, against a reference, for values, or where something is dropped out."""
     assert "sampled" not in rollouts(model, own_logprobs=True)(0)[0].streams
-    for more in ({"inner": 2}, {"parts": 2}, {"reference": shifted(model, 0.5)}):
-        assert "sampled" in rollouts(model, own_logprobs=True, **more)(0)[0].streams
-    attention: Any = model.plain().get_decoder().layers[0].self_attn
+    more: list[dict[str, Any]] = [{"inner": 2}, {"parts": 2}, {"reference": shifted(model, 0.5)}]
+    for options in more:
+        assert "sampled" in rollouts(model, own_logprobs=True, **options)(0)[0].streams
+    layers: Any = model.plain().get_decoder().layers
+    attention = layers[0].self_attn
     attention.attention_dropout = 0.1
     try:
         assert "sampled" in rollouts(model, own_logprobs=True)(0)[0].streams

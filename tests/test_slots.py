@@ -125,7 +125,8 @@ def test_other_architectures_keep_their_own_cache(stub: Model, prompts: list[np.
 
 
 def test_a_replaced_or_hooked_part_is_not_passed_over(stub: Model) -> None:
-    layer: Any = stub.plain().get_decoder().layers[0]
+    layers: Any = stub.plain().get_decoder().layers
+    layer = layers[0]
     assert fits_slots(stub)
     hook = layer.mlp.register_forward_hook(lambda module, inputs, output: output * 2)
     assert not fits_slots(stub)

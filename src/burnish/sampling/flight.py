@@ -168,7 +168,7 @@ class Flight:
             "end" if end else "stop" if stop else "length" if long else None
             for end, stop, long in zip(ended, stopped, full, strict=True)
         ]
-        done = [(place, reason) for place, reason in enumerate(reasons) if reason is not None]
+        done: list[tuple[int, Reason]] = [(place, reason) for place, reason in enumerate(reasons) if reason is not None]
         if not done:
             return []
         answers = [(self.rows[place], self._answer(place, reason)) for place, reason in done]

@@ -208,7 +208,7 @@ class _Layer:
         self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
         self.width, self.scale = attention.head_dim, attention.scaling
         self.query, self.key, self.value = (_product(getattr(attention, f"{name}_proj"), pack) for name in "qkv")
-        self.normed = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
+        self.normed: Any = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
         self.output = _product(attention.o_proj, pack)
         self.gate, self.up, self.down = (_product(getattr(layer.mlp, f"{name}_proj"), pack) for name in ("gate", "up", "down"))
         self.activation = layer.mlp.act_fn
@@ -312,8 +312,9 @@ def _plain_lora(module: Any) -> tuple[Any, torch.Tensor, torch.Tensor] | None:
         return None
     from peft.tuners.lora.layer import Linear
 
+    plain: Any = Linear
     base, active = module.get_base_layer(), module.active_adapters
-    if type(module) is not Linear or not _is_plain(base) or len(active) != 1 or active[0] not in module.lora_A:
+    if type(module) is not plain or not _is_plain(base) or len(active) != 1 or active[0] not in module.lora_A:
         return None
     name = active[0]
     if (
