@@ -13,21 +13,24 @@ tell("start")
 import importlib  # noqa: E402  (the start is told before anything is imported)
 import shutil  # noqa: E402
 import tempfile  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from gate_files import gradient_after, write_gate  # noqa: E402
 from levers import take_away  # noqa: E402
+
 from run_files import run  # noqa: E402
 
 
-class Enough(Exception):  # noqa: N818
+class Enough(Exception):
     """Enough steps were measured; what follows the last one is no part of a figure."""
 
 
 def tune(task: dict[str, Any], folder: Path) -> None:
     """Carry out a run for as many steps as asked, telling each; with "gate" also write what the gate compares."""
     import torch
+
     from burnish import api
     from burnish.tune import Watch
 
@@ -36,6 +39,7 @@ def tune(task: dict[str, Any], folder: Path) -> None:
     if task.get("gate") or task.get("keep"):
         changes |= {"save__every": 1 if task.get("gate") else steps}
     values = run(task["rows"], output=folder / "run", technique=task.get("technique", "lora"), threads=task["threads"], **changes)
+
     def step(record: dict[str, Any]) -> None:
         told = {name: item for name, item in record.items() if isinstance(item, float | int) and name != "tokens"}
         tell("step", **counts.pop(record["step"] - 1, {}), **told)
@@ -46,10 +50,8 @@ def tune(task: dict[str, Any], folder: Path) -> None:
         take_away(task["without"])
     timed_reference()
     counts = counted_batches()
-    try:
+    with suppress(Enough):
         api.tune(values, watch=Watch(say=lambda line: tell("say", line=line), step=step))
-    except Enough:
-        pass
     numbers = (folder / "run" / "environment.json").read_text(encoding="utf-8")
     tell("end", numbers=numbers)
     if task.get("gate"):
@@ -98,8 +100,9 @@ def timed_reference() -> None:
 
 def _gate(checkpoints: Path, target: Path, *, full: bool) -> None:
     """Write the weights after the first step and the gradient of the second one, out of the checkpoints."""
-    from burnish import checkpoint
     from safetensors.torch import load_file
+
+    from burnish import checkpoint
 
     before, after = checkpoints / "checkpoint-1", checkpoints / "checkpoint-2"
     moments = "optimizer/optimizer.exp_avg."
@@ -108,7 +111,9 @@ def _gate(checkpoints: Path, target: Path, *, full: bool) -> None:
         for path in (before, after)
     )
     weights = load_file(before / ("model.safetensors" if full else "adapter_model.safetensors"))
-    write_gate(target, weights=weights, gradients={name: gradient_after(first[name], item) for name, item in second.items()}, full=full)
+    write_gate(
+        target, weights=weights, gradients={name: gradient_after(first[name], item) for name, item in second.items()}, full=full
+    )
 
 
 def generate(task: dict[str, Any], folder: Path) -> None:
@@ -117,6 +122,7 @@ def generate(task: dict[str, Any], folder: Path) -> None:
 
     import numpy as np
     import torch
+
     from burnish import api
     from burnish.sampling import Options
     from burnish.sampling import generate as sample

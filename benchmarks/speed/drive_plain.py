@@ -6,14 +6,13 @@ and how alike its gradient of the second step is to the plain one, at the very w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drive_hf import LORA, load_adapter
+from gate_files import plain_name
 from told import asked, read_tokens, tell
-
-from collections.abc import Mapping  # noqa: E402, I001
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from drive_hf import LORA, load_adapter  # noqa: E402
-from gate_files import plain_name  # noqa: E402
 
 
 def network_of(task: dict[str, Any]) -> Any:

@@ -21,7 +21,10 @@ def _put(place: str, plain: Any) -> None:
 def _head() -> None:
     """Log-probabilities by autograd, tile by tile, instead of one differentiable step."""
     forward = importlib.import_module("burnish.models.forward")
-    _put("burnish.models.forward:_through_head", lambda model, head, hidden_NH, target_N, entropy: forward._tiled(head, hidden_NH, target_N, entropy))
+    _put(
+        "burnish.models.forward:_through_head",
+        lambda model, head, hidden_NH, target_N, entropy: forward._tiled(head, hidden_NH, target_N, entropy),
+    )
 
 
 def _attention() -> None:

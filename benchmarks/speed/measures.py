@@ -119,7 +119,13 @@ def losses(run: Run) -> list[float]:
 def judged(figure: Figure, sides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return a figure with its value and verdict: "holds", "falls short", or "not measured"."""
     target = str(figure.target) if figure.target else None
-    told: dict[str, Any] = {"name": figure.name, "measure": figure.measure, "target": target, "value": None, "verdict": "not measured"}
+    told: dict[str, Any] = {
+        "name": figure.name,
+        "measure": figure.measure,
+        "target": target,
+        "value": None,
+        "verdict": "not measured",
+    }
     own = sides.get(figure.arm, {}).get("measures", {}).get(figure.measure)
     other = sides.get(figure.over, {}).get("measures", {}).get(figure.measure) if figure.over else None
     if own is None or (figure.over and other is None):

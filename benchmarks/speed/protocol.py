@@ -19,8 +19,9 @@ from typing import Any
 
 import machine
 from rows import Arm, Peer, Row
-from run_files import RATE
 from work import BATCH, CONTEXT, ROOT, SMOKE, WORK
+
+from run_files import RATE
 
 HERE = Path(__file__).parent
 VENVS = ROOT / ".bench" / "venvs"
@@ -141,9 +142,7 @@ def chosen(name: str, arm: Arm, speed: Callable[[Run], float], say: Callable[[st
     return max(tried, key=lambda one: one["speed"])["choice"], tried
 
 
-def measure(
-    row: Row, choices: Mapping[str, Mapping[str, Any]], *, repeats: int, say: Callable[[str], None]
-) -> list[Run]:
+def measure(row: Row, choices: Mapping[str, Mapping[str, Any]], *, repeats: int, say: Callable[[str], None]) -> list[Run]:
     """Return all runs of a row: in every repeat each side once, in turn, a matrix peak before and after each."""
     runs: list[Run] = []
     peak = matrix_peak()
@@ -186,7 +185,9 @@ def gradients(row: Row, choices: Mapping[str, Mapping[str, Any]], say: Callable[
     plain = Arm("plain", "trl", "drive_plain.py", {"rows": first.task["rows"], "technique": first.task.get("technique", "lora")})
     run = carry_out(plain, task_of(plain, sides=sides))
     for line in run.of("gate"):
-        found[line["side"]] |= {key: item for key, item in line.items() if key not in ("event", "at", "side", "processor", "peak_bytes")}
+        found[line["side"]] |= {
+            key: item for key, item in line.items() if key not in ("event", "at", "side", "processor", "peak_bytes")
+        }
     for one in found.values():
         one.setdefault("problem", None)
         if run.problem and not one["problem"]:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from formulae import Target
 from levers import LEVERS
-from run_files import ATTEMPTED, NEW_TOKENS
 from work import BATCH, GROWTH
+
+from run_files import ATTEMPTED, NEW_TOKENS
 
 Peer = Literal["burnish", "trl", "llamafactory", "litgpt"]
 Task = Mapping[str, Any]
@@ -122,7 +123,8 @@ HEAD_STEPS = 6
 """Steps of one epoch of the rows with labels."""
 
 GROWING = tuple(
-    burnish(f"length_{length}", name=f"length {length}", steps=4, warmup=1, changes={"train__batch": 8192 // length}) for length in GROWTH
+    burnish(f"length_{length}", name=f"length {length}", steps=4, warmup=1, changes={"train__batch": 8192 // length})
+    for length in GROWTH
 )
 
 ROWS: dict[str, Row] = {
@@ -296,19 +298,27 @@ ROWS: dict[str, Row] = {
                 repeats=2,
                 environment=BY_HAND,
             ),
-            Arm("LitGPT", "litgpt", "drive_litgpt.py", {"rows": "mix", "batch": BATCH}, steps=4, warmup=1, repeats=2, environment=BY_HAND),
+            Arm(
+                "LitGPT",
+                "litgpt",
+                "drive_litgpt.py",
+                {"rows": "mix", "batch": BATCH},
+                steps=4,
+                warmup=1,
+                repeats=2,
+                environment=BY_HAND,
+            ),
         ),
         figures=tuple(
-            Figure(f"tokens_per_second over {name}", "tokens_per_second", "burnish", name, Target(1.0)) for name in ("LLaMA-Factory", "LitGPT")
+            Figure(f"tokens_per_second over {name}", "tokens_per_second", "burnish", name, Target(1.0))
+            for name in ("LLaMA-Factory", "LitGPT")
         ),
         gate="losses",
     ),
     "levers": Row(
         title="what each piece brings: LoRA SFT with it taken away",
         arms=(burnish("mix", steps=6), *(burnish("mix", steps=6, name=f"without {name}", without=name) for name in LEVERS)),
-        figures=tuple(
-            Figure(f"with {name}, over without", "tokens_per_second", "burnish", f"without {name}") for name in LEVERS
-        ),
+        figures=tuple(Figure(f"with {name}, over without", "tokens_per_second", "burnish", f"without {name}") for name in LEVERS),
         gate="none",
     ),
     "gpu_lora": Row(

@@ -78,7 +78,8 @@ def measure(name: str, row: Row, *, repeats: int) -> dict[str, Any]:
     figures = [measures.judged(figure, {} if reasons else sides) for figure in row.figures]
     return {
         **base,
-        "machine": machine.processor() | {"threads": protocol.threads(), "load_of_others": max((run.others for run in runs), default=0.0)},
+        "machine": machine.processor()
+        | {"threads": protocol.threads(), "load_of_others": max((run.others for run in runs), default=0.0)},
         "versions": {peer: machine.versions(protocol.python_of(peer), PACKAGES) for peer in sorted({arm.peer for arm in row.arms})},
         "commit": _commit(),
         "work": {"version": work.VERSION, "seed": work.SEED, "shape": asdict(work.SHAPE), "batch": work.BATCH, "smoke": work.SMOKE},

@@ -131,12 +131,15 @@ def all_rows() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
     def answered(count: int, lengths: Sequence[Lengths]) -> list[dict[str, Any]]:
         prompt, answer = lengths
-        return [{"prompt": passages.take(prompt.draw(chance)), "completion": passages.take(answer.draw(chance))} for _ in range(count)]
+        return [
+            {"prompt": passages.take(prompt.draw(chance)), "completion": passages.take(answer.draw(chance))} for _ in range(count)
+        ]
 
     def pairs(count: int, lengths: Sequence[Lengths]) -> list[dict[str, Any]]:
         rows = answered(count, lengths)
         return [
-            {"prompt": row["prompt"], "chosen": row["completion"], "rejected": passages.take(lengths[1].draw(chance))} for row in rows
+            {"prompt": row["prompt"], "chosen": row["completion"], "rejected": passages.take(lengths[1].draw(chance))}
+            for row in rows
         ]
 
     yield "mix", answered(160, MIX)
@@ -213,7 +216,7 @@ def write_start(name: str, technique: str, folder: Path) -> None:
     from burnish import api
     from burnish.tune import Watch
 
-    class Begun(Exception):  # noqa: N818
+    class Begun(Exception):
         """The run has saved what it begins with."""
 
     def say(line: str) -> None:
