@@ -54,6 +54,12 @@ def tune(task: dict[str, Any], folder: Path) -> None:
         api.tune(values, watch=Watch(say=lambda line: tell("say", line=line), step=step))
     numbers = (folder / "run" / "environment.json").read_text(encoding="utf-8")
     tell("end", numbers=numbers)
+    if task.get("keep"):
+        kept = Path(task["keep"])
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.copy(
+            folder / "run" / "checkpoints" / f"checkpoint-{steps}" / "adapter_model.safetensors", kept / "weights.safetensors"
+        )
     if task.get("gate"):
         _gate(folder / "run" / "checkpoints", Path(task["gate"]), full=task.get("technique") == "full")
 

@@ -89,8 +89,8 @@ class Counted:
         return batch
 
 
-def watched(counted: Counted | None, gate: str | None = None, *, full: bool = False) -> Any:
-    """Return a callback that tells each step, and writes what the gate compares after the first and the second."""
+def watched(counted: Counted | None, gate: str | None = None, *, full: bool = False, keep: str | None = None) -> Any:
+    """Return a callback that tells each step, writes what the gate compares after the first two, and the adapters at the end to `keep`."""
     from transformers import TrainerCallback
 
     class Watched(TrainerCallback):
@@ -104,6 +104,9 @@ def watched(counted: Counted | None, gate: str | None = None, *, full: bool = Fa
             tell("step", step=state.global_step, **counts)
             if gate and state.global_step <= 2:
                 self._keep(state.global_step, known["model"], known["optimizer"])
+            if keep and state.global_step == state.max_steps:
+                moving = {name: item for name, item in known["model"].named_parameters() if item.requires_grad}
+                write_gate(Path(keep), weights=moving, gradients={}, full=full)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             kept = {name: item for name, item in (logs or {}).items() if isinstance(item, float | int)}

@@ -101,6 +101,22 @@ def compare(task: dict[str, Any]) -> None:
         tell("gate", side=side, losses=[first, second], moved=moved, **told)
 
 
+def dev(task: dict[str, Any]) -> None:
+    """Tell, for each side, the loss on rows held out, at the adapters that it has after its last step; and that of the start."""
+    import torch
+    from safetensors.torch import load_file
+
+    network = network_of(task)
+    moving = {plain_name(name): item for name, item in network.named_parameters() if item.requires_grad}
+    rows = read_tokens(task["work"], f"{task['rows']}_dev")
+    tell("dev", side="start", loss=sft_loss(network, rows, learn=False))
+    for side, folder in task["sides"].items():
+        with torch.no_grad():
+            for name, item in load_file(Path(folder) / "weights.safetensors").items():
+                moving[plain_name(name)].copy_(item)
+        tell("dev", side=side, loss=sft_loss(network, rows, learn=False))
+
+
 def _alike(plain: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, float]:
     """Return the cosine over all parameters, the least and the middle one of single parameters, and the norm of what was found."""
     import statistics
@@ -117,4 +133,5 @@ def _alike(plain: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, floa
 
 
 if __name__ == "__main__":
-    compare(asked())
+    job = asked()
+    (dev if job.get("verb") == "dev" else compare)(job)

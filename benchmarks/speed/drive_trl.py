@@ -12,6 +12,7 @@ tell("start")
 
 import shutil  # noqa: E402  (the start is told before anything is imported)
 import tempfile  # noqa: E402
+import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -37,7 +38,7 @@ def _train(trainer: Any, task: dict[str, Any], *, counted: bool = True) -> None:
     counter = Counted(trainer.data_collator) if counted else None
     if counter is not None:
         trainer.data_collator = counter
-    trainer.add_callback(watched(counter, task.get("gate"), full=full))
+    trainer.add_callback(watched(counter, task.get("gate"), full=full, keep=task.get("keep")))
     trainer.train()
 
 
@@ -55,6 +56,8 @@ def sft(task: dict[str, Any], folder: Path) -> None:
         ]
     else:
         rows = read_tokens(task["work"], task["rows"])
+    if task.get("grouped"):
+        rows = rows[: task["steps"] * task["batch"]]  # an epoch, so that rows of all lengths are measured
     longest = task["context"] if not packing else task["pack_to"]
     trainer = SFTTrainer(
         model=f"{task['work']}/model",
@@ -74,6 +77,12 @@ def dpo(task: dict[str, Any], folder: Path) -> None:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
+        def _precompute_ref_logps(self, dataset: Any, *known: Any, **more: Any) -> Any:
+            began = time.perf_counter()
+            found = super()._precompute_ref_logps(dataset, *known, **more)
+            tell("reference", seconds=time.perf_counter() - began, sequences=2 * len(dataset))
+            return found
+
     def pair(two: list[dict[str, list[int]]]) -> dict[str, list[int]]:
         chosen, rejected = two
         start = next(place for place, label in enumerate(chosen["labels"]) if label >= 0)
@@ -81,7 +90,6 @@ def dpo(task: dict[str, Any], folder: Path) -> None:
         return {"prompt_ids": chosen["input_ids"][:start], **parts}
 
     rows = [pair(two) for two in read_tokens(task["work"], task["rows"])][: task["steps"] * task["batch"]]
-    tell("reference_begins")
     trainer = Tokenised(
         model=f"{task['work']}/model",
         args=DPOConfig(

@@ -72,6 +72,7 @@ WORDS = {
     "peak_gb": "peak memory, GB",
     "ready": "until the first step, s",
     "first_step": "first step made, s",
+    "seconds_to_last": "last step made, s",
 }
 """The measures that a table of a row shows, in their order, by what they are called there."""
 
@@ -140,6 +141,8 @@ def _section(name: str, result: Mapping[str, Any]) -> str:
     lines += [f"Refused: {reason}" for reason in refused] + ([""] if refused else [])
     lines += [*_sides(result["sides"]), ""]
     lines += [_figure(figure) for figure in result["figures"]] + [""]
+    if result.get("dev"):
+        lines += ["Loss on rows held out: " + ", ".join(f"{side} {loss:.4f}" for side, loss in result["dev"].items()) + ".", ""]
     if gate := [one for one in result["gate"]["sides"] if one.get("cosine")]:
         cosines = ", ".join(f"{one['arm']} {one['cosine']:.5f}" for one in gate)
         lines += [f"Gradient beside the plain float32 one, cosine: {cosines}.", ""]

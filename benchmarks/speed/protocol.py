@@ -25,7 +25,7 @@ from run_files import RATE
 
 HERE = Path(__file__).parent
 VENVS = ROOT / ".bench" / "venvs"
-GATE = ROOT / ".bench" / "gate"
+GATE, KEPT = ROOT / ".bench" / "gate", ROOT / ".bench" / "kept"
 LONGEST = 1500
 """Seconds after which a driver is given up."""
 
@@ -133,7 +133,7 @@ def chosen(name: str, arm: Arm, speed: Callable[[Run], float], say: Callable[[st
         tried: list[Event] = []
         for choice in arm.choices:
             say(f"  {arm.name}: trying {json.dumps(choice)}")
-            run = carry_out(arm, task_of(arm, choice, steps=3), longest=420)
+            run = carry_out(arm, task_of(arm, choice, steps=3), longest=300)
             tried.append({"choice": dict(choice), "speed": 0.0 if run.problem else speed(run), "problem": run.problem})
             say(f"    {tried[-1]['problem'] or round(tried[-1]['speed'], 2)}")
         known[key] = tried
@@ -150,7 +150,8 @@ def measure(row: Row, choices: Mapping[str, Mapping[str, Any]], *, repeats: int,
         for arm in row.arms:
             if repeat >= min(repeats, arm.repeats or repeats):
                 continue
-            run = carry_out(arm, task_of(arm, choices.get(arm.name)), repeat=repeat)
+            kept = {"keep": str(KEPT / arm.name)} if row.dev else {}
+            run = carry_out(arm, task_of(arm, choices.get(arm.name), **kept), repeat=repeat)
             before, peak = peak, matrix_peak()
             runs.append(Run(**{**_fields(run), "peak_flops": (before + peak) / 2}))
             say(f"  {arm.name}, repeat {repeat + 1}: {run.problem or f'{run.seconds:.0f} s'}")
@@ -163,6 +164,14 @@ def measure(row: Row, choices: Mapping[str, Mapping[str, Any]], *, repeats: int,
 def _fields(record: Any) -> dict[str, Any]:
     """Return the fields of a frozen record by name, as they are."""
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def dev_losses(row: Row) -> dict[str, float]:
+    """Return the loss on rows held out of each side after its last step, and of the start, by the plain twin."""
+    plain = Arm("plain", "trl", "drive_plain.py", {"verb": "dev", "rows": row.arms[0].task["rows"]})
+    run = carry_out(plain, task_of(plain, sides={path.name: str(path) for path in sorted(KEPT.iterdir())}))
+    shutil.rmtree(KEPT, ignore_errors=True)
+    return {line["side"]: line["loss"] for line in run.of("dev")} | ({"problem": run.problem} if run.problem else {})
 
 
 # ---------------------------------------------------------------------------------------------------------------------- the gate
@@ -182,7 +191,8 @@ def gradients(row: Row, choices: Mapping[str, Mapping[str, Any]], say: Callable[
         if not run.problem:
             sides[arm.name] = str(GATE / arm.name)
     first = row.arms[0]
-    plain = Arm("plain", "trl", "drive_plain.py", {"rows": first.task["rows"], "technique": first.task.get("technique", "lora")})
+    known = {name: first.task[name] for name in ("rows", "batch", "technique") if name in first.task}
+    plain = Arm("plain", "trl", "drive_plain.py", known)
     run = carry_out(plain, task_of(plain, sides=sides))
     for line in run.of("gate"):
         found[line["side"]] |= {

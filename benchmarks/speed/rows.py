@@ -13,7 +13,7 @@ from formulae import Target
 from levers import LEVERS
 from work import BATCH, GROWTH
 
-from run_files import ATTEMPTED, NEW_TOKENS
+from run_files import ATTEMPTED, NEW_TOKENS, batch_of
 
 Peer = Literal["burnish", "trl", "llamafactory", "litgpt"]
 Task = Mapping[str, Any]
@@ -54,6 +54,8 @@ class Row:
     arms: tuple[Arm, ...]
     figures: tuple[Figure, ...]
     gate: Literal["gradients", "losses", "tokens", "moves", "none"] = "gradients"
+    dev: bool = False
+    """Whether the loss on rows held out is measured after the last step."""
     needs: str = ""
     """What this machine lacks, for a row that is not measured."""
 
@@ -74,9 +76,10 @@ SFT_CHOICES: tuple[Task, ...] = (
 )
 
 
-def burnish(rows: str, *, steps: int = 8, warmup: int = 2, name: str = "burnish", **task: Any) -> Arm:
+def burnish(rows: str, *, steps: int = 8, warmup: int = 2, name: str = "burnish", repeats: int | None = 3, **task: Any) -> Arm:
     """Return burnish's side: `burnish tune` on a set of rows."""
-    return Arm(name, "burnish", "drive_burnish.py", {"verb": "tune", "rows": rows, **task}, steps=steps, warmup=warmup)
+    known = {"verb": "tune", "rows": rows, "batch": batch_of(rows), **task}
+    return Arm(name, "burnish", "drive_burnish.py", known, steps=steps, warmup=warmup, repeats=repeats)
 
 
 def trl(verb: str, rows: str, *, choices: tuple[Task, ...] = (), repeats: int | None = None, steps: int = 6, **task: Any) -> Arm:
@@ -86,7 +89,7 @@ def trl(verb: str, rows: str, *, choices: tuple[Task, ...] = (), repeats: int | 
         name,
         "trl",
         "drive_trl.py",
-        {"verb": verb, "rows": rows, "batch": BATCH, **task},
+        {"verb": verb, "rows": rows, "batch": batch_of(rows), **task},
         choices=choices,
         steps=steps,
         warmup=1,
@@ -114,8 +117,8 @@ def pairs(rows: str) -> tuple[Arm, ...]:
     )
     return (
         burnish(rows, steps=8, warmup=2),
-        trl("dpo", rows, steps=3, repeats=2),
-        trl("dpo", rows, choices=choices, steps=5, repeats=3),
+        trl("dpo", rows, steps=2, repeats=2),
+        trl("dpo", rows, choices=choices, steps=4, repeats=3),
     )
 
 
@@ -123,14 +126,18 @@ HEAD_STEPS = 6
 """Steps of one epoch of the rows with labels."""
 
 GROWING = tuple(
-    burnish(f"length_{length}", name=f"length {length}", steps=4, warmup=1, changes={"train__batch": 8192 // length})
+    burnish(f"length_{length}", name=f"length {length}", steps=3, warmup=1, repeats=2, changes={"train__batch": 8192 // length})
     for length in GROWTH
 )
 
 ROWS: dict[str, Row] = {
     "sft": Row(
         title="LoRA SFT, instruction mix",
-        arms=(burnish("mix"), trl("sft", "mix", steps=3, repeats=3), trl("sft", "mix", choices=SFT_CHOICES)),
+        arms=(
+            burnish("mix", repeats=None),
+            trl("sft", "mix", steps=2, repeats=2),
+            trl("sft", "mix", choices=SFT_CHOICES, steps=5),
+        ),
         figures=(
             *faster("tokens_per_second", came=8.0, tuned=4.0),
             Figure("peak memory over TRL as it comes", "peak_gb", "burnish", "TRL as it comes", Target(1 / 3, "most")),
@@ -139,7 +146,7 @@ ROWS: dict[str, Row] = {
     ),
     "peak": Row(
         title="LoRA SFT as a share of the bfloat16 matrix peak",
-        arms=(burnish("mix", steps=14),),
+        arms=(burnish("mix", steps=14, repeats=None),),
         figures=(Figure("share of peak", "share_of_peak", "burnish", target=Target(0.40)),),
         gate="none",
     ),
@@ -192,11 +199,10 @@ ROWS: dict[str, Row] = {
                 "grpo",
                 "prompts",
                 choices=(LEAN, {**LEAN, "bf16": False}),
-                batch=ATTEMPTED,
                 samples=8,
                 new_tokens=NEW_TOKENS,
                 steps=3,
-                repeats=3,
+                repeats=2,
             ),
         ),
         figures=faster("steps_per_second", tuned=3.0),
@@ -256,10 +262,11 @@ ROWS: dict[str, Row] = {
     "loss": Row(
         title="seconds to a dev loss on real text, from the start of the process: both sides after the same steps",
         arms=(
-            burnish("mix", steps=16, warmup=0, keep=True, changes={"train__learning_rate": 1e-3}),
-            trl("sft", "mix", choices=({**LEAN},), steps=16, repeats=1, keep=True, rate=1e-3),
+            burnish("mix", steps=16, warmup=0, repeats=2, changes={"train__learning_rate": 1e-3}),
+            trl("sft", "mix", choices=({**LEAN},), steps=16, repeats=1, rate=1e-3),
         ),
-        figures=(Figure("seconds over TRL tuned", "seconds_to_last", "burnish", "TRL tuned"),),
+        figures=(Figure("seconds over TRL tuned", "seconds_to_last", "burnish", "TRL tuned", Target(1.0, "most")),),
+        dev=True,
         gate="losses",
     ),
     "growth": Row(
@@ -274,7 +281,7 @@ ROWS: dict[str, Row] = {
     "rows": Row(
         title="cost as data grow: 100,000 short rows against 1,000",
         arms=tuple(
-            burnish(rows, name=name, steps=24, warmup=4)
+            burnish(rows, name=name, steps=24, warmup=4, repeats=2)
             for rows, name in (("rows_1k", "1,000 rows"), ("rows_100k", "100,000 rows"))
         ),
         figures=(
@@ -317,7 +324,10 @@ ROWS: dict[str, Row] = {
     ),
     "levers": Row(
         title="what each piece brings: LoRA SFT with it taken away",
-        arms=(burnish("mix", steps=6), *(burnish("mix", steps=6, name=f"without {name}", without=name) for name in LEVERS)),
+        arms=(
+            burnish("mix", steps=6),
+            *(burnish("mix", steps=6, repeats=2, name=f"without {name}", without=name) for name in LEVERS),
+        ),
         figures=tuple(Figure(f"with {name}, over without", "tokens_per_second", "burnish", f"without {name}") for name in LEVERS),
         gate="none",
     ),

@@ -88,6 +88,7 @@ def measure(name: str, row: Row, *, repeats: int) -> dict[str, Any]:
         "numbers": _numbers(runs),
         "gate": {"kind": row.gate, "sides": gate, "refused": reasons},
         "sides": sides,
+        "dev": protocol.dev_losses(row) if row.dev else None,
         "figures": figures,
         "verdict": "refused" if reasons else measures.verdict(figures),
     }

@@ -15,6 +15,9 @@ RATE = 2e-4
 STEPS = 1_000
 """More than are ever made: the driver stops when it has measured enough."""
 
+PAIRS = 4
+"""Pairs per step: eight answers."""
+
 ATTEMPTED = 4
 """Prompts that are attempted per step, each as often as `samples` says."""
 
@@ -42,19 +45,23 @@ def run(name: str, *, output: Path, technique: str = "lora", steps: int = STEPS,
         },
         "objective": {"name": objective(name)},
         "technique": {"name": technique, **OPTIONS.get(technique, {})},
-        "train": {"steps": steps, "batch": BATCH, "learning_rate": RATE, "schedule": "constant", "warmup": 0.0},
+        "train": {"steps": steps, "batch": batch_of(name), "learning_rate": RATE, "schedule": "constant", "warmup": 0.0},
         "save": {"every": STEPS},
         "log": {"every": 1, "tensorboard": False},
     }
     if objective(name) == "grpo":
         values["rollout"] = {"reward": ["reward:vowels"], "samples": 8, "max_tokens": NEW_TOKENS}
-        values["train"]["batch"] = ATTEMPTED
     for key, item in changes.items():
         place, (*tables, last) = values, key.split("__")
         for table in tables:
             place = place.setdefault(table, {})
         place[last] = item
     return values
+
+
+def batch_of(name: str) -> int:
+    """Return the rows of a set that stand in a step, on every side."""
+    return {"pairs": PAIRS, "prompts": ATTEMPTED}.get(name.split("_")[0], BATCH)
 
 
 def objective(name: str) -> str:

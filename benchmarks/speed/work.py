@@ -28,7 +28,7 @@ WORK = ROOT / ".bench" / ("smoke" if SMOKE else "work")
 SAMPLES = ROOT / "src" / "burnish" / "assets" / "samples"
 TOKENIZER = ROOT / "src" / "burnish" / "assets" / "tiny-chat"
 SEED = 20
-VERSION = "1"
+VERSION = "2"
 """To be raised whenever the work changes, so that no figure is compared with one of other work."""
 
 
@@ -148,9 +148,9 @@ def all_rows() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     yield "pairs_long", pairs(64, LONG_PROMPTS)
     yield "pairs_short", pairs(64, SHORT_PROMPTS)
     yield "prompts", answered(64, ATTEMPTED)
-    yield "labels", [{"text": row["prompt"], "label": f"kind {number % 4}"} for number, row in enumerate(answered(128, MIX))]
+    yield "labels", [{"text": row["prompt"], "label": f"kind {number % 4}"} for number, row in enumerate(answered(48, MIX))]
     for length in GROWTH:
-        yield f"length_{length}", [{"text": passages.take(length - 2)} for _ in range(4 * CONTEXT // length)]
+        yield f"length_{length}", [{"text": passages.take(length - 12)} for _ in range(4 * CONTEXT // length)]
     for name, count in MANY.items():
         yield name, answered(count, (Lengths(24), Lengths(24)))
 
@@ -194,20 +194,24 @@ def write_tokens(name: str) -> None:
 
     plan = prepare(api.resolve(run_files.run(name, output=WORK / "none")), measure=False).first
     order = plan.order()(0)
-    rows = [[_labelled(sequence) for sequence in plan.sequences[int(number)]] for number in order]
+    rendered = _classified if name == "labels" else _labelled
+    rows = [[rendered(sequence) for sequence in plan.sequences[int(number)]] for number in order]
     flat = [row[0] for row in rows] if all(len(row) == 1 for row in rows) else rows
     (WORK / f"{name}.tokens.json").write_text(json.dumps(flat), encoding="utf-8")
 
 
 def _labelled(sequence: Any) -> dict[str, Any]:
-    """Return a sequence of read-outs as token ids and labels at the places of the tokens that they predict; a class as it is."""
-    if len(sequence.at_N) == 1:
-        return {"input_ids": sequence.tokens_T.tolist(), "labels": int(sequence.target_N[0])}
+    """Return a sequence of read-outs as token ids and labels at the places of the tokens that they predict."""
     labels = [-100] * sequence.length
     for place, target, weight in zip(sequence.at_N, sequence.target_N, sequence.weight_N, strict=True):
         if weight > 0:
             labels[int(place) + 1] = int(target)
     return {"input_ids": sequence.tokens_T.tolist(), "labels": labels}
+
+
+def _classified(sequence: Any) -> dict[str, Any]:
+    """Return a sequence that is read once as token ids and the number of its class."""
+    return {"input_ids": sequence.tokens_T.tolist(), "labels": int(sequence.target_N[0])}
 
 
 def write_start(name: str, technique: str, folder: Path) -> None:
