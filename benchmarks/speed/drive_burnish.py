@@ -91,9 +91,9 @@ def timed_reference() -> None:
     """Have the pass over all rows before step 0, which preferences are compared with, told with its seconds."""
     import time
 
-    from burnish import tune_batches
+    from burnish import reference, tune_batches
 
-    plain = tune_batches.log_probabilities
+    plain = reference.log_probabilities
 
     def timed(*arguments: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -101,7 +101,9 @@ def timed_reference() -> None:
         tell("reference", seconds=time.perf_counter() - began, sequences=len(found))
         return found
 
-    tune_batches.log_probabilities = timed
+    for module in (reference, tune_batches):
+        if getattr(module, "log_probabilities", None) is plain:
+            module.log_probabilities = timed  # type: ignore[attr-defined]
 
 
 def _gate(checkpoints: Path, target: Path, *, full: bool) -> None:

@@ -62,8 +62,8 @@ class Row:
 
 # --------------------------------------------------------------------------------------------------------------------- the sides
 
-BY_HAND = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-"""The settings of a process that a careful user of a peer makes: an allocator that keeps its pages; threads are pinned for all."""
+BY_HAND = {"OMP_PROC_BIND": "close", "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+"""What a careful user of a peer sets for the process: threads that stay on their processor, an allocator that keeps its pages."""
 
 LEAN = {"dtype": "bfloat16", "checkpointing": False, "products": "medium"}
 """bfloat16 weights, no recomputation, float32 products in bfloat16."""
