@@ -227,12 +227,21 @@ def test_figures_name_sides_that_are_there(speed: dict[str, Any]) -> None:
             assert ((SPEED / arm.driver).is_file() and arm.warmup < arm.steps) or name == "start", (name, arm.name)
 
 
-def test_pieces_that_are_taken_away_are_there(speed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    levers, places = speed["levers"], []
-    monkeypatch.setattr(levers, "setattr", lambda module, name, plain: places.append((module, name)), raising=False)
+def test_pieces_of_this_version_are_where_they_are_taken_away(speed: dict[str, Any]) -> None:
+    from importlib import import_module
+
+    levers = speed["levers"]
+    assert levers.LEVERS
     for name in levers.LEVERS:
-        levers.take_away(name)
-    assert len(places) >= len(levers.LEVERS) and all(hasattr(module, name) for module, name in places)
+        for place in levers.PIECES[name].places:
+            module, attribute = place.split(":")
+            assert hasattr(import_module(module), attribute), place
+
+
+def test_a_piece_that_this_version_does_not_have_is_no_line(speed: dict[str, Any]) -> None:
+    levers = speed["levers"]
+    assert not levers.Lever(("burnish.models.forward:no_such_name",), levers._nothing).there()
+    assert not levers.Lever(("burnish.no_such_module:forward",), levers._nothing).there()
 
 
 def test_reasons_are_of_rows_that_are_there(speed: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import plot
+from measures import judged
 from reasons import NOTES, REASONS
 from rows import ROWS
 
@@ -99,14 +100,13 @@ def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a line for each figure with a target, and for each row that has none."""
     lines = ["| work | figure | measured | must reach | |", "|---|---|---|---|---|"]
     for name, row in ROWS.items():
-        result = results.get(name)
-        figures = result["figures"] if result else []
+        result = results.get(name, {})
+        figures = result.get("figures") or [judged(figure, {}) for figure in row.figures]
         shown = [figure for figure in figures if figure["target"]]
-        if result is None or not shown:
-            state = "not measured" if result is None or result.get("lacks") else result["verdict"]
-            lines.append(f"| {row.title} | | | | {state} |")
+        if not shown:
+            lines.append(f"| {row.title} | | | | {result.get('verdict', 'not measured')} |")
         for number, figure in enumerate(shown):
-            word = result["verdict"] if result["verdict"] == "refused" else figure["verdict"]
+            word = "refused" if result.get("verdict") == "refused" else figure["verdict"]
             cells = ["" if number else row.title, _named(figure["name"]), value(figure), figure["target"], f"**{word}**"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -87,6 +87,8 @@ def carry_out(arm: Arm, task: dict[str, Any], *, repeat: int = 0, peak: float = 
     environment |= {"OMP_NUM_THREADS": str(task["threads"]), **arm.environment}
     if arm.peer != "burnish":
         del environment["PYTHONPATH"]
+    # What one process has kept for others, the reference of pairs say, is not there for the next: each begins as the first one does.
+    environment["BURNISH_CACHE"] = str(ROOT / ".bench" / "cache" / str(time.time_ns()))
     command = [str(python_of(arm.peer)), str(HERE / arm.driver), json.dumps(task)]
     log = ROOT / ".bench" / "last.log"
     stolen, busy, began = machine.stolen_seconds(), machine.busy_seconds(), time.time()
@@ -100,6 +102,7 @@ def carry_out(arm: Arm, task: dict[str, Any], *, repeat: int = 0, peak: float = 
             process.kill()
             told, _ = process.communicate()
     seconds = time.time() - began
+    shutil.rmtree(environment["BURNISH_CACHE"], ignore_errors=True)
     events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     own = events[-1]["processor"] if events else 0.0
     problem = None

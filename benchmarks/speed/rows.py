@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from formulae import Target
-from levers import LEVERS
+from levers import LEVERS, SHARED
 from work import BATCH, GROWTH
 
 from run_files import ATTEMPTED, NEW_TOKENS, batch_of
@@ -115,12 +115,18 @@ def pairs(rows: str) -> tuple[Arm, ...]:
         {**LEAN, "grouped": False, "reference_first": True},
         {**LEAN, "grouped": False, "bf16": False, "reference_first": True},
     )
+    alone = (burnish(rows, name=APART, repeats=2, without="the shared prompt"),) if SHARED.there() else ()
     return (
-        burnish(rows, steps=8, warmup=2),
+        burnish(rows),
+        *alone,
         trl("dpo", rows, steps=2, repeats=2),
         trl("dpo", rows, choices=choices, steps=4, repeats=3),
     )
 
+
+APART = "burnish, prompts not shared"
+SHARING = (Figure("pairs_per_second over prompts not shared", "pairs_per_second", "burnish", APART),) if SHARED.there() else ()
+"""What sharing itself brings, beside what all the rest does."""
 
 HEAD_STEPS = 6
 """Steps of one epoch of the rows with labels."""
@@ -183,12 +189,12 @@ ROWS: dict[str, Row] = {
     "dpo": Row(
         title="DPO, long prompts shared by both answers",
         arms=pairs("pairs_long"),
-        figures=faster("pairs_per_second", came=10.0, tuned=4.0),
+        figures=(*faster("pairs_per_second", came=10.0, tuned=4.0), *SHARING),
     ),
     "dpo_short": Row(
         title="DPO, short prompts and long answers",
-        arms=pairs("pairs_short")[::2],
-        figures=faster("pairs_per_second", tuned=1.0),
+        arms=tuple(arm for arm in pairs("pairs_short") if arm.name != "TRL as it comes"),
+        figures=(*faster("pairs_per_second", tuned=1.0), *SHARING),
         gate="losses",
     ),
     "grpo": Row(
