@@ -47,6 +47,9 @@ def setup() -> None:
         constraint.write_text("torch==2.13.0\n", encoding="utf-8")
         subprocess.run([*pip, "-c", str(constraint), "torch"], check=True)
         subprocess.run([*pip, "-c", str(constraint), "-r", str(file)], check=True)
+        removed = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("# remove: ")]
+        for line in removed:
+            subprocess.run([*pip[:3], "uninstall", "--quiet", "--yes", *line.split()[2:]], check=True)
         (target / "installed").touch()
 
 
