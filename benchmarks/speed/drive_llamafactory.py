@@ -89,8 +89,7 @@ def train(task: dict[str, Any], folder: Path) -> None:
             "report_to": "none",
             "use_cpu": True,
             "disable_shuffling": True,
-            "bf16": not task.get("pure", False),
-            "pure_bf16": bool(task.get("pure", False)),
+            "bf16": task.get("bf16", True),
             "disable_gradient_checkpointing": not task.get("checkpointing", True),
         }
     )
@@ -103,6 +102,6 @@ if __name__ == "__main__":
     place = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         train(job, place)
-        tell("end", settings=json.dumps({name: job[name] for name in ("pure", "checkpointing") if name in job}))
+        tell("end", settings=json.dumps({name: job[name] for name in ("bf16", "checkpointing") if name in job}))
     finally:
         shutil.rmtree(place, ignore_errors=True)

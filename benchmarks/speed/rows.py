@@ -305,7 +305,7 @@ ROWS: dict[str, Row] = {
                 "llamafactory",
                 "drive_llamafactory.py",
                 {"rows": "mix", "batch": BATCH},
-                choices=({"pure": True, "checkpointing": False}, {"pure": False, "checkpointing": False}),
+                choices=({"bf16": True, "checkpointing": False}, {"bf16": False, "checkpointing": False, "products": "medium"}),
                 steps=4,
                 warmup=1,
                 repeats=2,
