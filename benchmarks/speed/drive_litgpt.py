@@ -101,7 +101,7 @@ def train(task: dict[str, Any], folder: Path) -> None:
                 log_interval=1,
                 global_batch_size=task["batch"],
                 micro_batch_size=task["batch"],
-                lr_warmup_steps=0,
+                lr_warmup_steps=1,  # it divides by them
                 epochs=1,
             ),
             eval=EvalArgs(interval=10_000, max_new_tokens=1, max_iters=1),

@@ -144,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.setup:
         return
     for name in asked.names or ROWS:
+        began = time.time()
         result = measure(name, ROWS[name], repeats=2 if asked.quick else asked.repeats)
-        write(result)
+        write(result | {"seconds": round(time.time() - began)})
         print("\n".join(told(result)), flush=True)
 
 
