@@ -75,10 +75,10 @@ def train(task: dict[str, Any], folder: Path) -> None:
         def val_dataloader(self) -> Any:
             return DataLoader(rows[:1], batch_size=1, collate_fn=plain)
 
-    def log(self: Any, values: dict[str, Any], step: int | None = None) -> None:
-        if "iter_time" not in values:
+    def log(self: Any, metrics: dict[str, Any], step: int | None = None) -> None:
+        if "iter_time" not in metrics:
             return
-        tell("step", step=step, loss=float(values["loss"]), **counts.pop(0))
+        tell("step", step=step, loss=float(metrics["loss"]), **counts.pop(0))
         if (step or 0) >= task["steps"]:
             raise Enough
 

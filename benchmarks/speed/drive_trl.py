@@ -56,8 +56,6 @@ def sft(task: dict[str, Any], folder: Path) -> None:
         ]
     else:
         rows = read_tokens(task["work"], task["rows"])
-    if task.get("grouped"):
-        rows = rows[: task["steps"] * task["batch"]]  # an epoch, so that rows of all lengths are measured
     longest = task["context"] if not packing else task["pack_to"]
     trainer = SFTTrainer(
         model=f"{task['work']}/model",

@@ -136,7 +136,7 @@ def chosen(name: str, arm: Arm, speed: Callable[[Run], float], say: Callable[[st
         tried: list[Event] = []
         for choice in arm.choices:
             say(f"  {arm.name}: trying {json.dumps(choice)}")
-            run = carry_out(arm, task_of(arm, choice, steps=3), longest=300)
+            run = carry_out(arm, task_of(arm, choice), longest=300)
             tried.append({"choice": dict(choice), "speed": 0.0 if run.problem else speed(run), "problem": run.problem})
             say(f"    {tried[-1]['problem'] or round(tried[-1]['speed'], 2)}")
         known[key] = tried
