@@ -149,6 +149,13 @@ def test_rates_leave_out_the_steps_that_warm_up(speed: dict[str, Any]) -> None:
     assert (found["ready"], found["first_step"], found["seconds_total"]) == (5.0, 25.0, 60.0)
 
 
+def test_a_side_that_makes_one_step_has_no_rates(speed: dict[str, Any]) -> None:
+    run = a_run(speed, "burnish", 2.0)
+    run.events[2:] = run.events[-1:]
+    found = speed["measures"].measures(run, a_row(speed).arms[0])
+    assert (found["ready"], found["first_step"]) == (5.0, 25.0) and "steps_per_second" not in found
+
+
 def test_pairs_bear_the_pass_that_reads_the_reference(speed: dict[str, Any]) -> None:
     run = a_run(speed, "burnish", 2.0, rows="pairs_of_a_test")
     run.events.append({"event": "reference", "seconds": 8.0, "sequences": 32, "processor": 1.0, "peak_bytes": 2e9})

@@ -57,14 +57,15 @@ def measures(run: Run, arm: Arm) -> dict[str, float]:
         "ready": begun[0] if begun else 0.0,
         "first_step": ends[1] if len(ends) > 1 else 0.0,
         "seconds_to_last": ends[-1],
-        "seconds_per_step": seconds / max(1, len(kept)),
-        "steps_per_second": len(kept) / seconds,
         "peak_gb": run.events[-1]["peak_bytes"] / 1e9,
         "processor_share": run.events[-1]["processor"] / run.seconds,
         "stolen": run.stolen,
         "others": run.others,
         "matrix_peak_tflops": run.peak_flops / 1e12,
     }
+    if not kept:  # a side that makes one step, to see how long it takes to get there
+        return found
+    found |= {"seconds_per_step": seconds / len(kept), "steps_per_second": len(kept) / seconds}
     counted = {name: sum(line.get(name, 0) for line in kept) for name in ("tokens", "labels", "positions", "rows")}
     named = {"tokens": "tokens_per_second", "labels": "label_tokens_per_second", "rows": "examples_per_second"}
     found |= {named[name]: counted[name] / seconds for name in named if counted[name]}

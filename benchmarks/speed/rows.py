@@ -171,7 +171,7 @@ ROWS: dict[str, Row] = {
     ),
     "chat": Row(
         title="LoRA SFT, short chat",
-        arms=(burnish("chat", steps=18), trl("sft", "chat", choices=SFT_CHOICES[:2], steps=13, repeats=3)),
+        arms=(burnish("chat", steps=18), trl("sft", "chat", choices=SFT_CHOICES[:2], steps=9, repeats=3)),
         figures=faster("tokens_per_second", tuned=1.0),
         gate="losses",
     ),
