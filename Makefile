@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all lint format results clean
+.PHONY: demo test test-all lint format results bench bench-sft clean
 
 demo: $(INSTALLED)
 	$(BIN)/burnish demo
@@ -27,6 +27,14 @@ format: $(INSTALLED)
 # Makes every figure of docs/results.md again; needs the public data sets (burnish data get NAME).
 results: $(INSTALLED)
 	$(BIN)/python benchmarks/results.py
+
+# Measures every row of docs/performance.md, peers in environments of their own, and writes the page; some forty minutes on two quiet cores.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed/run.py
+
+# The first two rows alone: LoRA beside TRL, and as a share of what the processor can do.
+bench-sft: $(INSTALLED)
+	$(BIN)/python benchmarks/speed/run.py sft peak
 
 # torch first and pinned: an open range would take a build with several GB of CUDA packages.
 $(INSTALLED): pyproject.toml constraints.txt
