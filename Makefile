@@ -10,10 +10,10 @@ demo: $(INSTALLED)
 	$(BIN)/burnish demo
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: $(INSTALLED) lint
-	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -n auto
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks

@@ -26,8 +26,11 @@ STEPS = 16
 
 
 def wants_sharing(plan: Plan) -> bool:
-    """Return whether any task of a run has enough in common within its groups, or too much padding beside its rows."""
-    return any(_in_common(part) or _is_padded_much(part) for part in plan.parts.values())
+    """Return whether any task of a run has enough in common within its groups, or too much padding beside its rows.
+
+    Not where a run asks for the plain way of everything (`train.fast = false`).
+    """
+    return plan.resolved.config.train.fast and any(_in_common(part) or _is_padded_much(part) for part in plan.parts.values())
 
 
 def settled(device: Device, model: Model, plan: Plan) -> Device:

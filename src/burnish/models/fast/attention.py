@@ -63,26 +63,36 @@ def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any
 
     Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
+    import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     width = query.shape[-1]
     scaling = options.get("scaling")
     factor = 1 / math.sqrt(width) if scaling is None else float(scaling)
+    plain = is_plain(attention_mask, options) and not options.get("dropout")
+    whole = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3] == width
+    if plain and whole and in_training() and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        query, key, value = (one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value))
+        causal, pieces = is_causal(module, options), pieces_in(attention_mask)
+        return attend(query, key, value, None, width=width, factor=factor, causal=causal, pieces=pieces).unflatten(
+            -1, (-1, width)
+        ), None
     if is_table(attention_mask):
-        if sees_whole_rows(None, options) and not options.get("dropout"):
+        if plain:
             return attend_pieces(query, key, value, attention_mask, factor), None
         attention_mask = pieces_mask(attention_mask, query.shape[2], query.dtype, query.device)
-    whole = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3] == width and not options.get("dropout")
-    if not (in_training() and whole and query.device.type == "cpu" and sees_whole_rows(attention_mask, options)):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    query, key, value = (one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value))
-    mixed = attend(query, key, value, None, width=width, factor=factor, causal=is_causal(module, options))
-    return mixed.unflatten(-1, (-1, width)), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
-def sees_whole_rows(attention_mask: Any, options: dict[str, Any]) -> bool:
-    """Return whether a layer is asked for plain attention of whole rows: no mask, nothing beside queries, keys and values."""
-    return attention_mask is None and all(options.get(name) is None for name in ("position_bias", "cache", "softcap"))
+def is_plain(attention_mask: Any, options: dict[str, Any]) -> bool:
+    """Return whether a layer is asked for plain attention of whole rows or pieces: no mask, nothing beside queries, keys and values."""
+    unmasked = attention_mask is None or is_table(attention_mask)
+    return unmasked and all(options.get(name) is None for name in ("position_bias", "cache", "softcap"))
+
+
+def pieces_in(attention_mask: Any) -> list[list[int]] | None:
+    """Return the pieces of the only row that a table in a mask's place tells of, None where rows are whole."""
+    return attention_mask.reshape(-1, 4).tolist() if is_table(attention_mask) else None
 
 
 def is_causal(module: Any, options: dict[str, Any]) -> bool:

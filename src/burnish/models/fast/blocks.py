@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.devices import Device
 from burnish.models.fast.attend import attend
-from burnish.models.fast.attention import attend_rows, in_training, is_causal, sees_whole_rows
+from burnish.models.fast.attention import attend_rows, in_training, is_causal, is_plain, pieces_in
 from burnish.models.fast.linear import project, read_parts
 from burnish.models.fast.rows import gate, normalise
 
@@ -143,10 +143,10 @@ def _attend(
     past_key_values: Any = None,
     **options: Any,
 ) -> Any:
-    """Compute a layer of attention over whole rows: its linear layers, norms of heads where it has them, angles, and `attend`."""
+    """Compute a layer of attention over whole rows, or the pieces of one: its linear layers, norms of heads where it has them, angles, and `attend`."""
     parts, out = read_parts([getattr(self, name) for name in QUERIES]), read_parts([self.o_proj])
     dropped = self.training and getattr(self, "attention_dropout", 0.0)
-    special = past_key_values is not None or dropped or not sees_whole_rows(attention_mask, options)
+    special = past_key_values is not None or dropped or not is_plain(attention_mask, options)
     if parts is None or out is None or special or position_embeddings is None:
         return NotImplemented
     query, key, value = project(hidden_states, parts)
@@ -157,8 +157,8 @@ def _attend(
         )
     batch, length = hidden_states.shape[:2]
     cosine, sine = (one.expand(batch, length, -1).float().contiguous() for one in position_embeddings)
-    causal = is_causal(self, options)
-    mixed = attend(query, key, value, (cosine, sine), width=self.head_dim, factor=float(self.scaling), causal=causal)
+    seen: dict[str, Any] = {"causal": is_causal(self, options), "pieces": pieces_in(attention_mask)}
+    mixed = attend(query, key, value, (cosine, sine), width=self.head_dim, factor=float(self.scaling), **seen)
     return project(mixed, out)[0], None
 
 
