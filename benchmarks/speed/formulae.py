@@ -107,4 +107,4 @@ class Target:
         return value >= self.bound if self.kind == "least" else value <= self.bound
 
     def __str__(self) -> str:
-        return f"{'≥' if self.kind == 'least' else '≤'} {self.bound:,g}"
+        return f"{'≥' if self.kind == 'least' else '≤'} {round(self.bound, 3):,g}"
