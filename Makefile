@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all lint format results clean
+.PHONY: demo test test-all lint format results bench bench-sft clean
 
 demo: $(INSTALLED)
 	$(BIN)/burnish demo
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: $(INSTALLED) lint
-	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -n auto
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
@@ -27,6 +27,14 @@ format: $(INSTALLED)
 # Makes every figure of docs/results.md again; needs the public data sets (burnish data get NAME).
 results: $(INSTALLED)
 	$(BIN)/python benchmarks/results.py
+
+# Measures every row of docs/performance.md, peers in environments of their own, and writes the page; some forty minutes on two quiet cores.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed/run.py
+
+# The first two rows alone: LoRA beside TRL, and as a share of what the processor can do.
+bench-sft: $(INSTALLED)
+	$(BIN)/python benchmarks/speed/run.py sft peak
 
 # torch first and pinned: an open range would take a build with several GB of CUDA packages.
 $(INSTALLED): pyproject.toml constraints.txt

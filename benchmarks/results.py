@@ -1,11 +1,12 @@
-"""Make docs/results.md: every figure from a run of this machine, with the command that made it.
+"""Make docs/results.md: every figure from a run of this code, with the command and the machine that made it.
 
     burnish data get banking77    (likewise the other public sets; some need --from FOLDER)
-    python benchmarks/results.py            runs what has no finished run yet, then writes the page
-    python benchmarks/results.py --write    writes the page from the runs that are there
+    python benchmarks/results.py            carries out what has no figures yet, then writes the page
     python benchmarks/results.py NAME …     the same for these runs
+    python benchmarks/results.py --write    takes up the finished runs under runs/, carries out none, and writes the page
 
-Enters: the run files in examples/ and the demo. Leaves: docs/results.md. Which runs there are, and in which table, stands in `results_runs`.
+Enters: the run files in examples/ and the demo. Leaves: the figures of each run in benchmarks/results/runs/NAME.json, and docs/results.md
+made of them. Delete a file to have its run carried out again. Which runs there are, and in which table, stands in `results_runs`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import Any
 from results_runs import HEAD, JOBS, NOTES, TABLES, Table, command
 
 ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "benchmarks" / "results" / "runs"
+FACTS = ("device", "finished", "peak_memory_gb", "seconds", "steps", "technique", "tokens", "tokens_per_second", "trainable")
+"""What the page tells of a run beside its scores."""
 Report = dict[str, Any]
 
 
@@ -34,12 +38,34 @@ def cell(value: dict[str, Any] | None) -> str:
 
 
 def read(name: str) -> Report | None:
-    """Return what a finished run measured, with its machine; None where there is no such run."""
+    """Return the figures of a run, None where there are none yet."""
+    file = FIGURES / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def take_up(name: str) -> None:
+    """Keep the figures that the page shows of a finished run, with its machine; do nothing where there is no finished run."""
     folder = ROOT / "runs" / name
     if not (folder / "report.json").is_file():
-        return None
+        return
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return report | {"environment": json.loads((folder / "environment.json").read_text(encoding="utf-8"))}
+    machine = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["cpu"]
+    kept = {
+        "command": command(name),
+        "run": {key: report["run"].get(key) for key in FACTS},
+        "cpu": {key: machine[key] for key in ("model", "cores")},
+        "verdict": report["verdict"],
+        "scores": {score: _short(row) for score, row in report["scores"].items()},
+        "forgetting": {"scores": {score: _short(row) for score, row in _general(report).items()}},
+    }
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    (FIGURES / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of scores with what the page shows of it: of each arm its mean and interval."""
+    arms = {arm: {key: row[arm][key] for key in ("mean", "low", "high")} for arm in ARMS if row.get(arm)}
+    return arms | {key: row[key] for key in ("n", "groups", "higher_is_better") if key in row}
 
 
 # ------------------------------------------------------------------------------------------------------------------ a run by itself
@@ -47,7 +73,7 @@ def read(name: str) -> Report | None:
 
 def section(name: str, report: Report) -> str:
     """Return the part of the page for one run: all its scores."""
-    run, environment = report["run"], report["environment"]
+    run = report["run"]
     lines = [f"### {name}", "", JOBS[name].about, "", f"    {command(name)}", ""]
     lines += ["| score | base | tuned | difference | classical | n | groups |", "|---|---|---|---|---|---|---|"]
     for score, row in report["scores"].items():
@@ -55,7 +81,7 @@ def section(name: str, report: Report) -> str:
         cells = [cell(row.get(arm)) for arm in ("base", "tuned", "difference", "baseline")]
         lines.append(f"| {score}{better} | {' | '.join(cells)} | {row['n']} | {row['groups']} |")
     lines += ["", report["verdict"], ""]
-    lines.append(f"{_training(run)}, technique {run['technique']}; {_machine(run, environment)}; {run['finished']} UTC.")
+    lines.append(f"{_training(run)}, technique {run['technique']}; {_machine(report)}; {run['finished']} UTC.")
     return "\n".join(lines) + "\n"
 
 
@@ -64,8 +90,8 @@ def _training(run: dict[str, Any]) -> str:
     return f"{run['steps']} steps, {run['tokens']:,} tokens, {run['seconds']:.0f} s of training ({speed})"
 
 
-def _machine(run: dict[str, Any], environment: dict[str, Any]) -> str:
-    return f"{environment['cpu']['model']}, {environment['cpu']['cores']} cores, {run['device']}"
+def _machine(report: Report) -> str:
+    return f"{report['cpu']['model']}, {report['cpu']['cores']} cores, {report['run']['device']}"
 
 
 # ------------------------------------------------------------------------------------------------------------- runs beside each other
@@ -83,8 +109,11 @@ def table(one: Table) -> str:
     lines += _rows(one, found)
     lines += ["", "```sh", *(command(name) for name in found), "```", ""]
     lines += [NOTES[name] for name in found if name in NOTES]
-    first = next(iter(found.values()))
-    lines += ["", f"Machine: {_machine(first['run'], first['environment'])}."]
+    machines: dict[str, list[str]] = {}
+    for name, report in found.items():
+        machines.setdefault(_machine(report), []).append(name)
+    told = [machine + (f" ({', '.join(names)})" if len(machines) > 1 else "") for machine, names in machines.items()]
+    lines += ["", f"Machine: {'; '.join(told)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -145,14 +174,17 @@ def _fact(run: dict[str, Any], column: str) -> str:
 
 
 def make(names: Iterable[str]) -> None:
-    """Carry out the runs that have no report yet."""
+    """Carry out the runs that have no figures yet, and keep their figures."""
     for name in names:
+        if (FIGURES / f"{name}.json").is_file():
+            continue
         if not (ROOT / "runs" / name / "report.json").is_file():
             subprocess.run([sys.executable, "-m", *command(name).split()], cwd=ROOT, check=True)
+        take_up(name)
 
 
 def write() -> None:
-    """Write the page from the runs that are there."""
+    """Write the page from the figures that are there."""
     parts = [HEAD, *filter(None, map(table, TABLES)), "## Jobs one by one\n"]
     parts += [section(name, report) for name in JOBS if (report := read(name)) is not None and JOBS[name].alone]
     (ROOT / "docs" / "results.md").write_text("\n".join(parts), encoding="utf-8")
@@ -162,11 +194,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="runs to carry out; none: all")
-    parser.add_argument("--write", action="store_true", help="only write the page from finished runs")
+    parser.add_argument("--write", action="store_true", help="carry out no run")
     asked = parser.parse_args(arguments)
     if unknown := sorted(set(asked.names) - set(JOBS)):
         parser.error(f"no such run: {', '.join(unknown)}; expected some of {', '.join(JOBS)}")
-    if not asked.write:
+    if asked.write:
+        for name in asked.names or JOBS:
+            take_up(name)
+    else:
         make(asked.names or JOBS)
     write()
 

@@ -6,23 +6,30 @@ The network guard lets a test talk to this machine only (servers, two processes 
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 # Before anything imports torch or huggingface_hub, which read these once. Two cores are shared by everybody: one thread each.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="burnish-tests-")  # what runs keep for other runs goes with this session
 
 import pytest
 from hypothesis import settings
+
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 # `make test` draws the same examples each time, so that a red run shows what was changed; `make test-all` draws new ones.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("new", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 KEPT = {"BURNISH_DATA"}
 """Says where real data lies, which tests are allowed to know; every other BURNISH_ variable changes what is being tested."""

@@ -86,7 +86,7 @@ def unusable(place: Path, objective: str, source: str, *parts: str, model: str =
     before = tree(place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            importlib.import_module("burnish.tune"), "load_model", lambda *_, **__: pytest.fail("weights were read first")
+            importlib.import_module("burnish.prepare_model"), "load_model", lambda *_, **__: pytest.fail("weights were read first")
         )
         done = cli("tune", "run.toml", folder=place)
     assert tree(place) == before, "something was left behind"

@@ -262,3 +262,16 @@ def test_shares_follow_the_rows_the_temperature_or_what_is_given() -> None:
     assert shares_of([30, 10], [1.0, 1.0]) == pytest.approx([0.5, 0.5])
     tempered = shares_of([30, 10], [None, None], temperature=2.0)
     assert tempered[0] / tempered[1] == pytest.approx(3**0.5)
+
+
+def test_a_step_of_a_late_epoch_makes_the_order_of_that_epoch_alone() -> None:
+    """Else a step costs as many rows as all epochs before it hold: half a second at a hundred thousand rows in the seventh."""
+    asked: list[int] = []
+    plain = shuffled(10, 1)
+    one = Sequence(np.arange(3, dtype=np.int32), np.array([1]), np.array([2]), np.ones(1, dtype=np.float32), Origin("rows", 1))
+    source = FixedBatches([[one]] * 10, lambda epoch: asked.append(epoch) or plain(epoch), 4, 100, False, 0, "cpu")
+    expected = [(int(number), epoch) for epoch in range(10) for number in plain(epoch)]
+    assert source.rows(80, 4) == expected[80:84]
+    asked.clear()
+    assert source.rows(84, 10) == expected[84:94]
+    assert set(asked) <= {8, 9}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,24 @@ def test_every_list_is_json_objects_with_a_name(place: Path, what: str) -> None:
     people = cli("ls", what, folder=place)
     assert people.code == 0
     assert not names or names[0][:20] in people.out
+
+
+@pytest.mark.parametrize("what", ["objectives", "techniques"])
+def test_what_can_be_learned_is_listed_with_its_options_and_paper(what: str) -> None:
+    """Also for people: no option or paper is in the JSON alone, and what does not go together is said beside a technique."""
+    from burnish.objectives import OBJECTIVES
+    from burnish.techniques import TECHNIQUES
+
+    said = " ".join(cli("ls", what).out.split())
+    for entry in LISTS[what]():
+        assert re.search(r"\d{4}", entry["paper"]) and "Source:" not in entry["about"], entry["name"]
+        assert " ".join(entry["paper"].split()) in said and all(" ".join(one.split()) in said for one in entry["options"])
+    registry = {"objectives": OBJECTIVES, "techniques": TECHNIQUES}[what]
+    assert {entry["name"] for entry in LISTS[what]()} == set(registry)
+    if what == "techniques":
+        (prompt,) = [entry for entry in LISTS[what]() if entry["name"] == "prompt"]
+        assert {"classification", "mlm", "reward"} <= set(prompt["not_with"]) and "sft" not in prompt["not_with"]
+        assert "not with: mlm, classification" in said
 
 
 def test_lists_show_the_names_that_scripts_rely_on() -> None:

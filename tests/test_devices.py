@@ -52,6 +52,19 @@ def test_a_wish_is_not_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("bfloat16", moves_base=True).torch_dtype() == torch.bfloat16
 
 
+@pytest.mark.parametrize("moves_base", [False, True])
+def test_a_gpu_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch, moves_base: bool) -> None:
+    """A frozen base is stored so; weights that move stay float32, and autocast rounds what is computed from them, compiled or not."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    chosen = choose_device(moves_base=moves_base)
+    assert (chosen.name, chosen.products) == ("cuda", "bfloat16")
+    assert chosen.dtype == ("float32" if moves_base else "bfloat16") and chosen.autocast == moves_base
+    assert not choose_device("float32", moves_base=moves_base).autocast
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert choose_device(moves_base=moves_base).torch_dtype() == torch.float32
+
+
 def test_threads_are_set_only_where_asked_for() -> None:
     before = torch.get_num_threads()
     assert choose_device(moves_base=False).threads == before

@@ -298,7 +298,7 @@ def test_a_function_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.problems == ["rows.jsonl:2: my_format:read failed on this row: KeyError: 'a'"]
     with pytest.raises(ConfigError, match="Did you mean 'read'"):
         examples(table([{"a": "x"}]), format="my_format:raed")
-    with pytest.raises(ConfigError, match="No module named 'not_there'"):
+    with pytest.raises(ConfigError, match="no module named 'not_there'"):
         examples(table([{"a": "x"}]), format="not_there:read")
     with pytest.raises(ConfigError, match="returned int"):
         examples(table([{"a": "x"}]), format="my_format:number")

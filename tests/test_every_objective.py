@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import policy_cases as policy
-from burnish.data.batching import collate, cut_packed, cut_padded
+from burnish.data.batching import collate, cut_units
 from burnish.data.dialog import Frame
 from burnish.data.render_heads import MASKED, HeadRenderer
 from burnish.data.render_masked import masking
@@ -235,11 +235,11 @@ class Ready:
     def parts(self) -> list[Sequence]:
         return [part for unit in self.units for part in unit]
 
-    def cut(self, tokens: int, *, packing: bool = False, units: Units | None = None) -> list[Batch]:
+    def cut(self, tokens: int, *, packing: bool = False, shared: bool = False, units: Units | None = None) -> list[Batch]:
         """Return micro-batches of all units, or of others in their place."""
-        found = (cut_packed if packing else cut_padded)([list(unit) for unit in units or self.units], tokens)
+        found = cut_units([list(unit) for unit in units or self.units], tokens, packing=packing, shared=shared)
         pad_id, mask = self.model.pad_id(), self.model.encoder
-        return [collate(part, packing=packing, pad_id=pad_id, device="cpu", mask=mask) for part in found]
+        return [collate(part, packing=packing, shared=shared, pad_id=pad_id, device="cpu", mask=mask) for part in found]
 
     def step(self, batches: list[Batch]) -> tuple[dict[str, float], dict[str, float], dict[str, torch.Tensor]]:
         """Return losses, metrics and gradient of one step of the loop."""
@@ -301,13 +301,14 @@ def test_split_batch_equals_whole_batch(ready: Ready, tokens: int) -> None:
 
 
 @every_case
-def test_padded_equals_packed(ready: Ready) -> None:
-    """A pain below the line, packing: with packing the loss is 0."""
+@pytest.mark.parametrize("layout", ["packed", "shared"])
+def test_padded_equals_packed_and_shared(ready: Ready, layout: str) -> None:
+    """A pain below the line, packing: with packing the loss is 0. In the shared layout a group's common prefix stands once."""
     if ready.model.encoder:
         pytest.skip("packed rows would see each other in an encoder; that it is refused is tested in test_encoders")
     losses, metrics, expected = ready.step(ready.cut(10**9))
     for tokens in (90, 10**9):
-        packed_losses, packed_metrics, found = ready.step(ready.cut(tokens, packing=True))
+        packed_losses, packed_metrics, found = ready.step(ready.cut(tokens, packing=layout == "packed", shared=layout == "shared"))
         assert packed_losses == close(losses)
         assert packed_metrics == close(metrics)
         assert_same_gradients(found, expected)

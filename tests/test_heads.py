@@ -19,9 +19,7 @@ from burnish.data.dialog import Frame, as_task
 from burnish.data.render_heads import ANSWER, REWARD, HeadRenderer, HeadSpec, spec_for
 from burnish.data.render_heads_spans import Alignment, cuts, owned, spans_of, tags_of, token_chars
 from burnish.errors import ConfigError, DataError, ModelError
-from burnish.finish_heads import _states
 from burnish.models import Model, adapt, add_value_head, forward, head_modules, load_model, restore_weights, save_model
-from burnish.models.fast import with_states_kept
 from burnish.models.outline import outline
 from burnish.objectives.labels import CLASSIFICATION, NER, QA, REGRESSION
 from burnish.reading import best_span, choose_threshold, head_scores, read
@@ -353,7 +351,6 @@ def test_candidates_are_log_probabilities_of_the_stream(
     folder: Path, head: Any, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In value and gradient, and without one tensor as wide as the vocabulary for all read-outs."""
-    import sys
 
     monkeypatch.setattr(sys.modules["burnish.models.forward"], "TILE_ELEMENTS", rows * 288)
     model = load_model(str(folder), cpu())
@@ -663,28 +660,3 @@ def test_of_a_long_context_the_windows_with_the_answer_are_learned_from_first(fo
     assert starts == sorted(starts)
     draws = {tuple(int(w.chars_N2[1, 0]) for w in dataclasses.replace(some, seed=seed).windows(row)) for seed in range(6)}
     assert len(draws) > 1, "the others follow from the seed"
-
-
-@pytest.mark.parametrize(("name", "rows"), [("sequence", labelled_rows), ("token", tagged_rows), ("span", asked_rows)])
-def test_a_head_on_kept_states_learns_what_it_learns_on_the_frozen_trunk(
-    folder: Path, name: str, rows: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The trunk runs once instead of in each epoch: the same losses, and the same head in the model itself; too large a table is not made."""
-    objective = {"sequence": CLASSIFICATION, "token": NER, "span": QA}[name]
-    spec = SPECS["sequence"] if name == "sequence" else spec_for(SPECS[name].kind, rows(), stub_tokenizer())
-    learned: list[Any] = []
-    for keeps in (True, False):
-        model = load(folder, spec)
-        for place in head_modules(model.plain()):
-            model.plain().get_submodule(place).requires_grad_(True)
-        units = [reader(model, spec).sequences(row) for row in rows()]
-        kept = with_states_kept(model, units, _states) if keeps else (model, units)
-        assert kept is not None
-        steps = run(kept[0], cut(kept[1], 100), steps=6, rate=1e-2, tasks={"main": TaskLoss(objective)})
-        learned.append(([step.losses["nll"] for step in steps], dict(model.plain().state_dict())))
-    assert learned[0][0] == pytest.approx(learned[1][0], rel=1e-4) and learned[0][0][-1] < learned[0][0][0]
-    for place, weight in learned[0][1].items():
-        if place != "qa_outputs.bias":  # a constant for all places changes no softmax over them: what it learns is rounding
-            torch.testing.assert_close(weight, learned[1][1][place], atol=1e-4, rtol=1e-3)
-    monkeypatch.setattr(sys.modules["burnish.models.fast.frozen"], "LARGEST", 1000)
-    assert with_states_kept(model, units, _states) is None

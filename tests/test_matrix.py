@@ -215,7 +215,7 @@ def test_what_cannot_go_together_is_refused_before_a_model_is_loaded(
 ) -> None:
     """Both are named, and what to choose instead; no folder is left."""
     monkeypatch.setattr(
-        importlib.import_module("burnish.tune"), "load_model", lambda *_, **__: pytest.fail("weights were read first")
+        importlib.import_module("burnish.prepare_model"), "load_model", lambda *_, **__: pytest.fail("weights were read first")
     )
     for objective in OBJECTIVES:
         if refused(objective, technique):

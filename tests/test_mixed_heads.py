@@ -311,6 +311,58 @@ def test_the_head_of_the_task_that_is_named_answers(finished: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def judges(place: Path) -> Path:
+    """A run with two reward heads, which learned opposite preferences, and a head for labels."""
+    tasks = []
+    for name, better in (("longer", "a long answer of many words"), ("shorter", "brief")):
+        worse = {"longer": "brief", "shorter": "a long answer of many words"}[name]
+        rows = [json.dumps({"prompt": f"question {n}?", "chosen": f"{better} {n}", "rejected": f"{worse} {n}"}) for n in range(24)]
+        (place / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+        tasks.append({"name": name, "data": str(place / f"{name}.jsonl"), "objective": "reward"})
+    tasks.append({"name": "parcels", "data": str(place / "labelled.jsonl"), "objective": "classification"})
+    train = {**SETTINGS["train"], "steps": 30, "learning_rate": 3e-3}
+    return api.tune({**SETTINGS, "model": str(place / "stub"), "output": str(place / "judges"), "task": tasks, "train": train})
+
+
+def test_the_reward_head_of_a_task_is_a_reward(place: Path, judges: Path, tmp_path: Path) -> None:
+    """Each head judges by what it learned, in words of its own task; the run that names one finishes with its reward in the report."""
+    from burnish.config import load as read
+    from burnish.prepare import registries
+    from burnish.tune_rewards import reward_model
+    from burnish.types import Answer, Expected, Message, Task, content
+
+    asked = {
+        **SETTINGS,
+        "model": str(place / "stub"),
+        "objective": "grpo",
+        "data": {**SETTINGS["data"], "source": str(place / "rows.jsonl")},
+    }
+    resolved = read(None, registries=registries(), values=asked)
+    tasks = [
+        Task(messages=(Message("user", content("question 99?")),), expected=Expected(), origin=Origin("rows", n)) for n in range(2)
+    ]
+    answers = [Answer(text="a long answer of many words 99"), Answer(text="brief 99")]
+    for name, sign in (("longer", 1), ("shorter", -1)):
+        long, short = reward_model(str(judges), resolved, cpu(), task=name)(answers, tasks)
+        assert sign * (long - short) > 0, name
+    rollout = {"samples": 2, "max_tokens": 4, "reward": [{"model": str(judges), "task": name} for name in ("longer", "shorter")]}
+    run = {**asked, "output": str(tmp_path / "run"), "rollout": rollout, "train": {**SETTINGS["train"], "steps": 2}}
+    output = api.tune(run)
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    parts = {key for line in lines for key in line if key.startswith("reward/")}
+    assert parts == {f"reward/{judges}/longer", f"reward/{judges}/shorter"}
+    assert "reward" in report_of(output)["scores"]
+    for reward, says in (
+        ({"model": str(judges)}, "has reward heads for longer, shorter. Say whose is meant: task = 'longer'"),
+        ({"model": str(judges), "task": "longr"}, "has no task 'longr'.*Did you mean 'longer'"),
+        ({"model": str(judges), "task": "parcels"}, "has no reward head for the task 'parcels'"),
+        ({"score": "rouge_l", "task": "longer"}, "there is no model"),
+    ):
+        with pytest.raises(api.ConfigError, match=says):
+            api.tune({**run, "output": str(tmp_path / "no"), "rollout": {**rollout, "reward": [reward]}})
+
+
 def test_stopped_and_taken_up_again_is_uninterrupted(place: Path, finished: Path, tmp_path: Path) -> None:
     def stop(record: dict[str, Any]) -> None:
         if record["step"] == 5:

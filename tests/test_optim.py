@@ -77,7 +77,7 @@ def parameters() -> dict[str, torch.nn.Parameter]:
     return {name: torch.nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()}
 
 
-NAMES = ("adamw", "muon")
+NAMES = ("adamw", "adamw8bit", "muon")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,7 +61,7 @@ def plan(**more: Any) -> Plan:
 
 
 def rollouts(model: Model, *, judge: Callable[..., Any] = letters, **more: Any) -> Rollouts:
-    made = {name: more.pop(name) for name in ("reference", "between", "guard", "rank", "ranks") if name in more}
+    made = {name: more.pop(name) for name in ("reference", "between", "guard", "rank", "ranks", "own_logprobs") if name in more}
     return Rollouts(model, renderer(model), tasks(), [Part(name="letters", judge=judge)], plan(**more), **made)
 
 
@@ -174,6 +174,62 @@ def test_ranks_divide_what_one_process_would_do(model: Model) -> None:
     halves = [served(rollouts(model, tokens=64, rank=rank, ranks=2), 0) for rank in range(2)]
     assert len(alone) > 2
     assert sorted(map(str, alone)) == sorted(map(str, halves[0] + halves[1]))
+
+
+# ------------------------------------------------------------------------------------------------------- passes that can be left out
+
+
+def letters_of_some(answers: list[Answer], tasks: list[Task]) -> list[float]:
+    """As `letters`, but every answer to a question that begins with "and" or "who" is worth the same."""
+    easy = [str(task.messages[0].content[0]).find("who") + str(task.messages[0].content[0]).find("and the") > -2 for task in tasks]
+    return [1.0 if same else value for same, value in zip(easy, letters(answers, tasks), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "advantage", "options"),
+    [
+        (GRPO, "group", {}),
+        (GRPO, "group", {"variant": "dapo"}),
+        (GRPO, "centred", {"variant": "dr_grpo", "longest_answer": 6}),
+        (GRPO, "group", {"variant": "gspo"}),
+        (RLOO, "leave_one_out", {}),
+        (REINFORCE, "reward_to_go", {}),
+    ],
+)
+def test_passes_left_out_change_nothing(model: Model, objective: Objective, advantage: str, options: dict[str, Any]) -> None:
+    """Neither the pass before the step, nor answers whose advantage is 0: the same losses, metrics and weights, from fewer tokens."""
+    begin, found = snapshot(model), []
+    for leave_out in (False, True):
+        restore(model, begin)
+        source = rollouts(model, judge=letters_of_some, advantage=advantage, own_logprobs=leave_out, max_tokens=10)
+        steps = run(model, source, steps=4, rate=2e-3, tasks={"main": TaskLoss(objective, options)})
+        found.append((steps, snapshot(model), source.records))
+    (plain, weights, records), (quick, others, fewer) = found
+    for left, right in zip(plain, quick, strict=True):
+        assert left.losses == pytest.approx(right.losses, abs=1e-6) and left.metrics == pytest.approx(right.metrics, abs=1e-6)
+        assert left.gradient_norm == pytest.approx(right.gradient_norm, rel=1e-4)
+    assert all(torch.allclose(weights[name], value, atol=2e-6) for name, value in others.items())
+    assert any(not torch.equal(begin[name], value) for name, value in weights.items())
+    assert [one.reward for one in records] == pytest.approx([one.reward for one in fewer])
+    assert all(one.entropy > 0 and 0 < one.mismatch < 1e-4 for one in fewer), "still told, of the answers to one prompt"
+    if advantage != "reward_to_go":
+        assert any(record.equal_groups > 0 for record in records)
+        assert sum(step.tokens for step in quick) < 0.9 * sum(step.tokens for step in plain)
+
+
+def test_passes_are_left_out_only_where_that_is_exact(model: Model) -> None:
+    """Not for later epochs over the same answers, against a reference, for values, or where something is dropped out."""
+    assert "sampled" not in rollouts(model, own_logprobs=True)(0)[0].streams
+    more: list[dict[str, Any]] = [{"inner": 2}, {"parts": 2}, {"reference": shifted(model, 0.5)}]
+    for options in more:
+        assert "sampled" in rollouts(model, own_logprobs=True, **options)(0)[0].streams
+    layers: Any = model.plain().get_decoder().layers
+    attention = layers[0].self_attn
+    attention.attention_dropout = 0.1
+    try:
+        assert "sampled" in rollouts(model, own_logprobs=True)(0)[0].streams
+    finally:
+        attention.attention_dropout = 0.0
 
 
 # -------------------------------------------------------------------------------------------------------------------- learning

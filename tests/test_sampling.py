@@ -447,15 +447,16 @@ def test_a_diverged_model_is_not_hidden(stub: Model, prompts: list[np.ndarray]) 
 def test_too_little_memory_halves_the_batch(stub: Model, prompts: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     """Pain 17: out of memory late, in evaluation: the same answers from smaller batches, the longest prompts first."""
     module = sys.modules["burnish.sampling.generate"]
-    expected, real, seen = tokens_of(generate(stub, prompts, Options(max_tokens=6))), module._Flight, []
+    expected, real, seen = tokens_of(generate(stub, prompts, Options(max_tokens=6))), module.Flight, []
 
-    def small(model: Model, rows: Sequence[Any], options: Options) -> Any:
-        seen.append([len(row.tokens) for row in rows])
-        if len(rows) > limit:
-            raise torch.OutOfMemoryError("no memory")
-        return real(model, rows, options)
+    class Small(real):
+        def admit(self, rows: Sequence[Any]) -> None:
+            seen.append([len(row.tokens) for row in rows])
+            if len(rows) + len(self) > limit:
+                raise torch.OutOfMemoryError("no memory")
+            super().admit(rows)
 
-    monkeypatch.setattr(module, "_Flight", small)
+    monkeypatch.setattr(module, "Flight", Small)
     limit = 2
     assert tokens_of(generate(stub, prompts, Options(max_tokens=6))) == expected
     assert seen[0] == sorted(LENGTHS, reverse=True)

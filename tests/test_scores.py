@@ -524,7 +524,7 @@ def test_a_private_function_becomes_a_mean_with_its_options_and_words(module: st
     [
         ("my_private_scores:polite", "Did you mean 'politeness'"),
         ("my_private_scores:number", "cannot be called"),
-        ("my_absent_scores:any", "no module 'my_absent_scores'"),
+        ("my_absent_scores:any", "no module named 'my_absent_scores'"),
         ("my_broken_scores:any", "ZeroDivisionError"),
         ("my_private_scores:", "not of the form"),
         (":politeness", "not of the form"),

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "burnish"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("types", "errors", "devices", "disk", "locks", "atomic", "environment", "signals", "__init__"),
+    ("types", "errors", "devices", "memory", "disk", "locks", "atomic", "environment", "signals", "named_code", "__init__"),
     ("run_file",),
     ("config",),
     ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets", "rewards", "advantages"),
@@ -48,6 +48,7 @@ MAY_STAND_TOGETHER = {
     ("atomic", "disk"),
     ("atomic", "errors"),
     ("disk", "errors"),
+    ("named_code", "errors"),
     ("locks", "errors"),
     ("locks", "disk"),
     ("devices", "errors"),
@@ -162,7 +163,7 @@ def foreign(path: Path) -> set[str]:
     ("folder", "own", "others"),
     [
         ("objectives", {"types", "errors", "objectives"}, {"torch"}),
-        ("scores", {"types", "scores", "errors"}, None),
+        ("scores", {"types", "scores", "errors", "named_code"}, None),
     ],
 )
 def test_pure_rooms_import_little(folder: str, own: set[str], others: set[str] | None) -> None:

@@ -135,6 +135,7 @@ def test_what_says_nothing_or_stands_twice_is_counted(tmp_path: Path) -> None:
 
 
 def test_every_row_is_traceable_to_a_passage_that_is_there(tmp_path: Path) -> None:
+    """Whether a fact was learned can be looked up where it stands (pain 12)."""
     summary, output = made(tmp_path, context=True, seed=7)
     rows, passages = rows_of(output), {row["made"]["passage"]: row for row in rows_of(tmp_path / "rows.passages.jsonl")}
     assert summary["rows"] == len(rows) > 30
@@ -149,7 +150,9 @@ def test_every_row_is_traceable_to_a_passage_that_is_there(tmp_path: Path) -> No
 
 
 def test_rows_are_read_as_what_they_are_and_never_divided_from_their_passage(tmp_path: Path) -> None:
-    """The columns that say where a row comes from are not taken for a context, and the guess needs no help."""
+    """So no held-out question asks for a fact that was told in other words: repeating is not taken for knowing (pain 12).
+
+    The columns that say where a row comes from are not taken for a context, and the guess needs no help."""
     for context in (True, False):
         _, output = made(tmp_path, f"{context}.jsonl", context=context)
         found = examples(read(str(output)), columns={"group": "group"})

@@ -6,42 +6,36 @@ Enters: a run directory or the name of a model, and perhaps a file of rows. Leav
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from burnish import checkpoint, config, runs
 from burnish.api_loaded import Loaded, load, tasks_of
+from burnish.config import Resolved
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.seen import check_seen
+from burnish.data.split import group_keys
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
 from burnish.evaluate import Asking, answer, resolve_scores
-from burnish.finish import asking_of, measured, preferred, together
-from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
+from burnish.finish import measured, side_by_side
+from burnish.finish_answers import asking_for, preferences, rows_of, with_rewards
 from burnish.gather import read_rows
 from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries, seen_by
 from burnish.prepare_fresh import fresh_folder
-from burnish.prepare_task import TaskPlan
+from burnish.prepare_model import before_step_0
+from burnish.reading_rows import judged_tasks
 from burnish.sampling import Options
-from burnish.scores import applicable
+from burnish.scores import fitting
 from burnish.tune_chain import changed_sources
-from burnish.types import Answer, Score, Task
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Rows that are measured together: those of one task, in the form in which it is asked, with its scores."""
-
-    tasks: Sequence[Task]
-    renderer: Renderer | HeadRenderer
-    scores: Mapping[str, Score]
-    plan: TaskPlan | None = None
+from burnish.tune_rewards import as_score, guard_of, judges_of
+from burnish.types import Answer, Example, Score, Task
 
 
 def evaluate(
@@ -53,81 +47,150 @@ def evaluate(
     format: str = "auto",
     columns: Mapping[str, str] | None = None,
     max_tokens: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     task: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Return scores with intervals: of a tuned model beside its base, or of a model alone.
 
     Without `data`, the held-out rows of a run directory are used, and without `scores` those of its run. The result has the shape of
-    report.json, and on the same rows the same figures. Of a run with several tasks, `task` takes one of them: its rows, or the form in
-    which rows of `data` are asked. Rows that the model is known to have been trained on are refused.
+    report.json and, on the same rows, the same figures: classical baseline, what the base writes beside a head, and the runs with one task
+    alone included. Of a run with several tasks, `task` takes one of them: its rows, or the form in which rows of `data` are asked.
+    `seed` is that of the intervals (not given: the run's own). Rows that the model is known to have been trained on are refused.
     """
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
-    seen = seen_by(find_model(str(model)))
     if data is None and not is_run:
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
     resolve_scores(scores)
     # What is wrong with the rows shows before weights are read.
-    plan = _held_out(folder, task) if data is None else None
-    rows = read_rows(str(data), Path.cwd(), format=format, columns=columns) if data is not None else []
-    joined([check_seen(rows[:limit], seen, rows="given")]).raise_for_errors("These rows cannot be scored on")
-    loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
-    if plan is not None:
-        parts = _own_parts(plan, loaded, task=task, scores=scores, limit=limit)
-    else:
-        tasks = tasks_of(loaded, rows)[:limit]
-        own = scores or (_fitting(_own_scores(folder, task), tasks) if is_run else ())
-        parts = {"given": _Part(tasks, loaded.renderer, resolve_scores(own or applicable(tasks)))}
-    longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
-    asking = Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut"))
-    say(f"Measuring {model} on {sum(len(part.tasks) for part in parts.values())} rows")
-    tuned = _answers(loaded.model, parts, asking)
-    base = None
-    if (beside := _base(loaded, folder, is_run, plan)) is not None:
-        say("Measuring its base on the same rows")
-        base = beside(parts, asking)
-    measures = {}
-    for name, part in parts.items():
-        arms: dict[str, Sequence[Answer]] = {"model": tuned[name]}
-        if base is not None:
-            after = tuned[name] if part.plan is None else preferred(part.plan, tuned[name], base[name])
-            arms = {"base": base[name], "tuned": after}
-        measures[name] = measured(part.tasks, arms, part.scores, seed=seed)
-    return {
-        "schema": 1,
-        "run": {"name": str(model), "model": loaded.model.found.base if loaded.model.found.adapter else str(model)},
-        **together(measures),
-    }
-
-
-def _own_parts(plan: Plan, loaded: Loaded, *, task: str | None, scores: Sequence[str], limit: int | None) -> dict[str, _Part]:
-    """Return the held-out rows of a run's tasks, or of one of them."""
-    return {
-        name: _Part(
-            tasks,
-            _asker(part, loaded.model),
-            resolve_scores(_fitting(scores or part.config.score, tasks)),
-            part,
+    if data is None:
+        plan, held_out = _held_out(folder, task, scores=scores, limit=limit)
+        loaded = load(model, task=task, device=_measured_on(folder))
+        found = _of_run(
+            plan, loaded.model, held_out, asking=asking_for(plan, max_tokens=max_tokens), own=not scores, draws=seed, say=say
         )
-        for name, part in plan.parts.items()
-        if task in (None, name) and (tasks := part.tasks("test")[:limit])
-    }
+    else:
+        rows = read_rows(str(data), Path.cwd(), format=format, columns=columns)[:limit]
+        joined([check_seen(rows, seen_by(find_model(str(model))), rows="given")]).raise_for_errors("These rows cannot be scored on")
+        loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
+        longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
+        asking = Asking(Options(max_tokens=longest, seed=seed or 0, long_prompts="cut"))
+        found = _of_rows(loaded, rows, folder if is_run else None, task=task, scores=scores, asking=asking, say=say)
+    base = loaded.model.found.base if loaded.model.found.adapter else str(model)
+    return {"schema": 1, "run": {"name": str(model), "model": base}, **found}
 
 
-def _asker(part: TaskPlan, model: Model) -> Renderer | HeadRenderer:
-    """Return what puts the rows of a task to a tuned model: a head is asked as it was saved, with the threshold chosen for it."""
-    spec = model.reads(part.name)
-    return replace(part.rows.reader, spec=spec) if part.rows.reader is not None and spec is not None else part.asker
+# ---------------------------------------------------------------------------------------------------------------- what a run held out
 
 
-def _answers(model: Model, parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
+def _of_run(
+    plan: Plan,
+    model: Model,
+    held_out: Mapping[str, Sequence[Task]],
+    *,
+    asking: Asking,
+    own: bool,
+    draws: int | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the measured part of a run's report, made again; with scores of its `own` also the reward that attempts worked for."""
+    plan = _as_saved(plan, model)
+    say(f"Measuring {plan.resolved.config.output} and its base on {sum(map(len, held_out.values()))} held-out rows")
+    first = _preferred_first(plan, held_out, model, asking)
+    worth = _worth(plan, model, say) if own else {}
+    return side_by_side(plan, model, held_out, asking=asking, say=say, before=first, worth=worth, draws=draws)[0]
+
+
+def _as_saved(plan: Plan, model: Model) -> Plan:
+    """Return the plan with the heads of a tuned model: each asked as it was saved, with the threshold chosen for it."""
+    parts = {}
+    for name, part in plan.parts.items():
+        spec, reader = model.reads(name), part.rows.reader
+        if spec is not None:
+            asker = None if reader is None else replace(reader, spec=spec)
+            part = replace(part, rows=replace(part.rows, head=spec, reader=asker))
+        parts[name] = part
+    return replace(plan, parts=parts)
+
+
+def _preferred_first(plan: Plan, held_out: Mapping[str, Sequence[Task]], model: Model, asking: Asking) -> dict[str, list[Answer]]:
+    """Return by task what the policy preferred before step 0, where that is another than the base, such as one with new prompt tokens."""
+    compared = any(part.reads("reference") for name, part in plan.parts.items() if name in held_out)
+    if plan.technique.reference == "adapter_off" or not compared:
+        return {}
+    return preferences(plan, before_step_0(plan, model.target), held_out, asking)
+
+
+def _worth(plan: Plan, model: Model, say: Callable[[str], None]) -> dict[str, Score]:
+    """Return by task ("" for the only one) the reward that attempts worked for, as a score; told where its model is gone."""
     found = {}
-    for name, part in parts.items():
-        own = asking if part.plan is None else asking_of(part.plan, asking)
-        found[name] = answer(model, part.renderer, part.tasks, part.scores, own)
+    for name, part in plan.parts.items():
+        if part.rows.learned:
+            continue
+        try:
+            score = as_score(judges_of(part, plan.resolved, model.target), guard_of(part))
+        except BurnishError as error:
+            say(f"The reward is not measured: {error}")
+            continue
+        if score is not None:
+            found[name if len(plan.parts) > 1 else ""] = score
     return found
+
+
+# ------------------------------------------------------------------------------------------------------------------- rows that are given
+
+
+def _of_rows(
+    loaded: Loaded,
+    rows: Sequence[Example],
+    folder: Path | None,
+    *,
+    task: str | None,
+    scores: Sequence[str],
+    asking: Asking,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the measured part of a report on rows that are given: of a model, beside its base where that is known.
+
+    Pairs are compared by what each model finds likelier: against what a run began with they are in its own report alone.
+    """
+    asker = _asker(loaded)
+    spec = asker.spec if isinstance(asker, HeadRenderer) else loaded.model.reads(asker.task)
+    tasks = _judged(loaded, rows) if spec is not None and spec.problem == "reward" else tasks_of(loaded, rows)
+    own = scores or (_fitting(_own_scores(folder, task), tasks) if folder is not None else ())
+    chosen = resolve_scores(own or fitting(tasks, None if spec is None else spec.problem))
+    say(f"Measuring {loaded.model.found.name} on {len(tasks)} rows")
+    arms = {"model": _answers(loaded.model, asker, tasks, chosen, asking)}
+    with _base(loaded, folder, asker) as base:
+        if base is not None:
+            say("Measuring its base on the same rows")
+            arms = {"base": _answers(base, asker, tasks, chosen, asking), "tuned": arms["model"]}
+    return measured(tasks, arms, chosen, seed=asking.options.seed)
+
+
+def _asker(loaded: Loaded) -> Renderer | HeadRenderer:
+    """Return what puts rows to a model: a reward model is shown whole dialogs, and an encoder of no other head restores tokens."""
+    model, renderer = loaded.model, loaded.renderer
+    if isinstance(renderer, HeadRenderer) and renderer.spec.problem == "reward":
+        return Renderer(model.tokenizer, renderer.max_length, model.end_ids(), renderer.frame, task=renderer.task)
+    if isinstance(renderer, Renderer) and model.spec is not None and model.spec.restores:
+        frame = replace(renderer.frame, system=None, prompt=None)
+        return HeadRenderer(model.tokenizer, renderer.max_length, frame, model.spec, model.encoder, task=renderer.task)
+    return renderer
+
+
+def _judged(loaded: Loaded, rows: Sequence[Example]) -> list[Task]:
+    """Return rows as tasks of a reward model: rated answers are to be judged."""
+    return judged_tasks(rows, group_keys(rows), loaded.renderer.frame)
+
+
+def _answers(
+    model: Model, asker: Renderer | HeadRenderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking
+) -> list[Answer]:
+    found = answer(model, asker, tasks, scores, asking)
+    judges = isinstance(asker, Renderer) and model.reads(asker.task) is not None
+    return with_rewards(model, asker, tasks, found, asking) if isinstance(asker, Renderer) and judges else found
 
 
 def _fitting(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:
@@ -155,61 +218,40 @@ def _own_scores(folder: Path, task: str | None) -> Sequence[str]:
     return run.of_task(task or run.task_names[0]).score
 
 
-def _base(
-    loaded: Loaded, folder: Path, is_run: bool, plan: Plan | None
-) -> Callable[[Mapping[str, _Part], Asking], dict[str, list[Answer]]] | None:
-    """Return what answers as the base of a tuned model, None where it has none that is known.
+@contextmanager
+def _base(loaded: Loaded, folder: Path | None, asker: Renderer | HeadRenderer) -> Iterator[Model | None]:
+    """Give what a tuned model was made from inside the `with` block, None where it has no base that could be asked the same.
 
-    A head's base is the same head on the untouched network, which is trained again, from the run's own rows; heads by task likewise.
+    A head's base is the same head on the untouched network, which is trained again from the run's own rows: not for rows that are given.
     """
-    model = loaded.model
-    if isinstance(loaded.renderer, HeadRenderer) and plan is None:
-        return None
-    if model.spec is not None and model.spec.kind != "masked":
-        assert plan is not None, "a class with a head is asked by that head"
-        before = head_on_frozen_base(plan, model.target)
-        settled = with_threshold(plan, before)
-        return lambda parts, asking: _answers(before, _asked(parts, settled), asking)
-
-    def answers(base: Model, parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
-        with nullcontext(None) if plan is None else heads_alone(plan, base, parts) as settled:
-            return _answers(base, parts if settled is None else _asked(parts, settled), asking)
-
-    if model.found.adapter is not None:
-
-        def without_adapter(parts: Mapping[str, _Part], asking: Asking) -> dict[str, list[Answer]]:
-            with model.network.disable_adapter():
-                return answers(model, parts, asking)
-
-        return without_adapter
-    if not is_run:
-        return None
-    resolved = config.load(folder / "run.toml", registries=registries())
-    if resolved.config.model.is_fresh:
-        made = fresh_folder(resolved.config.model, model.tokenizer, seed=resolved.config.seed, beside=folder.parent)
-        name = str(made.resolve())
+    model, spec = loaded.model, loaded.model.reads(asker.task)
+    if spec is not None:
+        yield None
+        return
+    resolved = None if folder is None else config.load(folder / "run.toml", registries=registries())
+    began = None if resolved is None or folder is None else _begun_with(resolved, loaded, folder)
+    if model.found.adapter is not None and (began is None or find_model(began).adapter is None):
+        with model.network.disable_adapter():
+            yield model
+    elif began is None or resolved is None:
+        yield None
     else:
-        name = config.model_reference(resolved)
-    base = load_model(
-        name,
-        model.target,
-        head=plan.head if plan else None,
-        heads=plan.heads if plan else None,
-        terms=resolved.config.model.add_terms,
-    )
-    return lambda parts, asking: answers(base, parts, asking)
+        yield load_model(began, model.target, head=model.spec, heads={}, terms=resolved.config.model.add_terms)
 
 
-def _asked(parts: Mapping[str, _Part], settled: Plan) -> dict[str, _Part]:
-    """Return parts that are asked with the thresholds of the heads that a plan was settled for."""
-    return {
-        name: replace(part, renderer=settled.parts[name].asker) if settled.parts[name].rows.reader is not None else part
-        for name, part in parts.items()
-    }
+def _begun_with(resolved: Resolved, loaded: Loaded, folder: Path) -> str:
+    """Return the name of the model that a run began with: its fresh one made again, or the one that it names."""
+    if not resolved.config.model.is_fresh:
+        return config.model_reference(resolved)
+    seed = resolved.config.seed
+    return str(fresh_folder(resolved.config.model, loaded.model.tokenizer, seed=seed, beside=folder.parent).resolve())
 
 
-def _held_out(folder: Path, task: str | None) -> Plan:
-    """Return the plan of a run with its test rows read again; DataError where they may no longer be the ones held out."""
+def _held_out(folder: Path, task: str | None, *, scores: Sequence[str], limit: int | None) -> tuple[Plan, dict[str, list[Task]]]:
+    """Return the plan of a run with the scores that are asked for, and its held-out rows by task, read again.
+
+    Raises DataError where they may no longer be the ones held out.
+    """
     resolved = config.load(folder / "run.toml", registries=registries())
     # The folder may have been moved, and a fresh model is looked for beside it.
     plan: Plan = prepare(config.with_value(resolved, "output", str(folder), origin="where it lies"))
@@ -226,9 +268,17 @@ def _held_out(folder: Path, task: str | None) -> Plan:
     if task is not None and task not in plan.parts:
         raise UsageError(f"{folder} has no task {task!r}. Its tasks: {', '.join(plan.parts)}.{suggestion(task, plan.parts)}")
     chosen = [task] if task is not None else list(plan.parts)
-    if not any(plan.parts[name].tasks("test") for name in chosen):
+    held_out = {name: tasks for name in chosen if (tasks := rows_of(plan.parts[name], "test")[:limit])}
+    if not held_out:
         raise DataError(f"{folder} held no rows out. Give some: --data FILE")
-    return plan
+    wanted = {name: _fitting(scores or plan.parts[name].config.score, tasks) for name, tasks in held_out.items()}
+    if not any(wanted.values()):
+        raise DataError(f"score: none of {', '.join(scores)} finds anything to compare with in the rows that {folder} held out.")
+    parts = {
+        name: replace(part, config=part.config.model_copy(update={"score": tuple(wanted[name])})) if wanted.get(name) else part
+        for name, part in plan.parts.items()
+    }
+    return replace(plan, parts=parts), {name: tasks for name, tasks in held_out.items() if wanted[name]}
 
 
 def _tuned_on(folder: Path) -> str | None:

@@ -26,7 +26,7 @@ def evaluate(
     format: Format = "auto",
     column: Columns = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="longest answer")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="of the resampling for the intervals")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="of the resampling for the intervals; not given: the run's")] = None,
     task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:

@@ -66,7 +66,7 @@ def ls(
 ) -> None:
     """List what there is."""
     from burnish.listing import LISTS
-    from burnish.terminal import print_json, print_rows
+    from burnish.terminal import print_entries, print_json, print_rows
 
     if what not in LISTS:
         raise UsageError(f"There is no list {what!r}.{suggestion(what, LISTS)} Expected one of: {', '.join(LISTS)}.")
@@ -75,6 +75,8 @@ def ls(
         print_json(rows)
     elif not rows:
         print(f"No {what} here yet.")
+    elif "options" in rows[0]:
+        print_entries(rows)
     else:
         names = [key for key in rows[0] if not isinstance(rows[0][key], dict | list)]
         print_rows(rows, {name: (lambda row, key=name: as_text(row.get(key))) for name in names})

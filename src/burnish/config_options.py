@@ -6,11 +6,8 @@ with the function's own defaults filled in, or the problems found. `module:funct
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
-import re
-import sys
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +17,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from burnish.errors import ConfigError, suggestion
+from burnish.named_code import function_in, imported
 
 Registry = Mapping[str, Any] | Collection[str]
 Registries = Mapping[str, Registry]
 """Names that a user may choose from, mapped to functions or to entries that hold one; of a plain list only the names are known."""
-
-_PRIVATE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +39,9 @@ def is_private(name: str) -> bool:
     return ":" in name
 
 
-def private_function(name: str, base: Path) -> Callable[..., Any]:
-    """Return the function of `module:function`, or the entry that holds one, as a registry has it.
-
-    The module is found beside the run file, in the current folder or installed.
-
-    Importing runs the module's code. Raises ConfigError where the name, the module or the function is not there.
-    """
-    if not _PRIVATE.fullmatch(name):
-        raise ConfigError(f"{name!r} is not of the form module:function, such as my_scores:politeness")
-    module_name, function_name = name.split(":")
-    folders = [str(base.resolve()), str(Path.cwd())]
-    sys.path[:0] = folders
-    importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{name!r}: no module named {error.name!r} beside the run file, in this folder or installed") from None
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
-    finally:
-        for folder in folders:
-            if folder in sys.path:
-                sys.path.remove(folder)
-    function: Any = getattr(module, function_name, None)
-    if not callable(getattr(function, "function", function)):  # an Objective or a Technique holds its function
-        known = [key for key, item in vars(module).items() if callable(getattr(item, "function", item)) and not key.startswith("_")]
-        raise ConfigError(f"{name!r}: {module_name} has no function {function_name!r}.{suggestion(function_name, known)}")
-    return function
+def private_function(name: str, base: Path) -> Any:
+    """Return what `module:function` names, its module beside the run file, in the current folder or installed; ConfigError where it is not."""
+    return imported(name, folders=(base,))
 
 
 def check_name(kind: str, name: str, *, registry: Registry, base: Path) -> str:
@@ -89,7 +60,7 @@ def check_name(kind: str, name: str, *, registry: Registry, base: Path) -> str:
 def function_of(name: str, *, registry: Registry, base: Path) -> Callable[..., Any]:
     """Return the function behind a name that `check_name` accepts."""
     entry = registry[name] if isinstance(registry, Mapping) and name in registry else private_function(name, base)
-    return getattr(entry, "function", getattr(entry, "statistics", entry))
+    return function_in(entry)
 
 
 def signature(function: Callable[..., Any]) -> Signature:

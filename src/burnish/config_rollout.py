@@ -21,6 +21,8 @@ class RewardConfig(Table):
     """a score (burnish ls scores) or module:function, perhaps a table with its options: {name = "last_number", tolerance = 0.1}"""
     model: Text | None = None
     """run directory or folder of a reward model, instead of a score"""
+    task: Text | None = None
+    """of a reward model with several tasks: the one whose head judges; not set: its only reward head"""
     weight: float = 1.0
     """factor in the sum of all parts; negative for what is to be avoided"""
 

@@ -212,16 +212,22 @@ class TrainConfig(Table):
     """how the learning rate goes on after the warm-up"""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.03
     """share of the steps over which the learning rate rises"""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """muon makes the steps of hidden matrices orthogonal; embeddings, heads and vectors stay with AdamW"""
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    """adamw8bit: AdamW's averages in a quarter of the memory; muon: orthogonal steps of hidden matrices, all else stays with AdamW"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """decoupled weight decay"""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     """decay of AdamW's second moment"""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """greatest norm of the gradient; 0: not clipped"""
-    compile: bool | None = None
-    """compile the layers: faster steps after a slower start; not set: in long runs that train the whole model, where it can be done"""
+    compile: bool = False
+    """compile the layers by torch instead of taking the quick pieces: a slower start; it pays for architectures that have none"""
+    fast: bool = True
+    """take the quick pieces of training instead of their plain twins; false: everything as the ecosystem computes it, for comparing"""
+    recompute: bool | None = None
+    """compute what layers hold inside again in the backward pass: less memory, a third more arithmetic; not set: where memory is short"""
+    reuse: bool | None = None
+    """compute layers below all that moves once for all epochs; not set: where they drop nothing out; true: they shall drop nothing"""
     average: Annotated[float, Field(gt=0, le=1)] = 1.0
     """share of what was learned that the result keeps: its weights are averaged with the base's by it; below 1 less is forgotten"""
 

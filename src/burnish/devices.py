@@ -44,7 +44,9 @@ class Device:
 
     `dtype` is what weights are stored in. `products` is what float32 matrix products are computed in: "bfloat16" rounds their
     inputs, keeps float32 sums, and is several times faster where the hardware has it. `compiled`: the layers are compiled for
-    training, which begins with the time of compiling.
+    training, which begins with the time of compiling. `quick`: whether training takes the pieces of `models/fast`, and with whose loops:
+    "no": everything as the ecosystem computes it; "torch": with torch's own operations between the products; "loops": with ours.
+    `recompute`: what layers hold inside is computed again in the backward pass.
     """
 
     name: str
@@ -52,11 +54,18 @@ class Device:
     products: Literal["float32", "bfloat16"]
     threads: int
     compiled: bool = False
+    quick: Literal["no", "torch", "loops"] = "torch"
+    recompute: bool = False
+    shared: bool = False
+    """What sequences of a group have in common, such as the prompt of two answers, is computed once (`tune_layout`)."""
+    kept: int = 0
+    """Bytes at most of what frozen layers say of rows that come more than once (`models.fast.frozen`); 0: computed anew each time."""
 
     @property
     def autocast(self) -> bool:
-        """Whether activations are bfloat16 in training though the weights are float32: pays only where the casts are compiled in."""
-        return self.compiled and self.dtype == "float32" and self.products == "bfloat16"
+        """Whether activations are bfloat16 in training though the weights are float32: pays where no pass is spent on the casts alone."""
+        casts_free = self.compiled or self.quick != "no" or self.name.startswith("cuda")
+        return casts_free and self.dtype == "float32" and self.products == "bfloat16"
 
     def torch_dtype(self) -> torch.dtype:
         """Return the torch dtype of the weights."""
@@ -110,6 +119,14 @@ def apply_device(device: Device) -> None:
 
     torch.set_num_threads(device.threads)
     torch.set_float32_matmul_precision("medium" if device.products == "bfloat16" else "highest")
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine; those of a small one where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8_000_000_000
 
 
 def peak_memory(device: Device) -> int:
@@ -193,6 +210,17 @@ class Ranks:
 
         return bool(self.sum({"flag": torch.tensor(float(flag))})["flag"] > 0)
 
+    def least(self, value: float) -> float:
+        """Return the smallest of all ranks' values."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return float(found)
+
     def share(self, value: float) -> float:
         """Return rank 0's value on every rank."""
         if self.size == 1:
@@ -200,6 +228,23 @@ class Ranks:
         import torch
 
         return float(self.sum({"value": torch.tensor(value if self.rank == 0 else 0.0, dtype=torch.float64)})["value"])
+
+    def gather(self, values_N: torch.Tensor) -> list[torch.Tensor]:
+        """Return every rank's values, one tensor [N] of any length each, in the order of the ranks, on the CPU."""
+        if self.size == 1:
+            return [values_N]
+        import torch
+        import torch.distributed as dist
+
+        values_N = values_N.detach().cpu()
+        lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(values_N)]))
+        longest = int(max(length.item() for length in lengths))
+        # One more, so that a rank whose peers have nothing either still has something to exchange.
+        padded = torch.cat([values_N, values_N.new_zeros(longest + 1 - len(values_N))])
+        found = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(found, padded)
+        return [part[: int(length.item())] for part, length in zip(found, lengths, strict=True)]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from burnish import runs
+from burnish import reference_kept, runs
 from burnish.devices import cpu_bfloat16, cpu_flags
 
 EXTRAS = {
@@ -71,10 +71,13 @@ def _caches() -> dict[str, str]:
 
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub")
     found = {}
-    for name, folder in (("models", hub), ("data", cache())):
+    for name, folder in (("models", hub), ("data", cache()), ("reference", reference_kept.folder())):
         parent = next(place for place in (folder, *folder.parents) if place.exists())
         writable = "writable" if os.access(parent, os.W_OK) else "READ-ONLY"
         found[name] = f"{_without_home(folder)} ({'present' if folder.exists() else 'not made yet'}, {writable})"
+    files, size = reference_kept.size()
+    most = f"{reference_kept.LARGEST / 1e6:,.0f} MB"
+    found["reference"] += f": {files} files of {size / 1e6:,.1f} MB, {most} at most; delete the folder to empty it"
     return found
 
 

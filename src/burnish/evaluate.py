@@ -94,10 +94,12 @@ def margins(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Ask
     ]
     flat = [one for both in sides for one in both]
     if model.reads(renderer.task) is not None:
-        scores = head_scores(model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens)
+        scores = head_scores(
+            model, [judged(one, margin=0.0, rating=0.0) for one in flat], tokens=asking.tokens, between=asking.between
+        )
         worth = iter([float(score_NC[0, 0]) for score_NC in scores])
     else:
-        said = likelihoods(model, flat, tokens_per_batch=asking.tokens)
+        said = likelihoods(model, flat, tokens_per_batch=asking.tokens, between=asking.between)
         worth = iter([-nll / (max(count, 1) if asking.per_token else 1) for nll, count in said])
     values = [[next(worth) for _ in both] for both in sides]
     return [both[0] - both[1] if len(both) == 2 else 0.0 for both in values]
@@ -112,26 +114,16 @@ def against(answers: Sequence[Answer], before: Sequence[Answer]) -> list[Answer]
 
 
 def _generated(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[Answer]:
-    """Return generated answers, asking in slices so that a stop is noticed between them."""
-    prompts = [renderer.prompt(task) for task in tasks]
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    answers = [Answer()] * len(tasks)
-    for start in range(0, len(order), asking.options.batch):
-        if asking.between is not None:
-            asking.between()
-        chosen = order[start : start + asking.options.batch]
-        for number, given in zip(
-            chosen, generate(model, [prompts[n] for n in chosen], asking.options, numbers=chosen), strict=True
-        ):
-            answers[number] = Answer(text=given.text.strip(), stopped=given.stopped, tokens=len(given.tokens))
-    return answers
+    """Return generated answers."""
+    given = generate(model, [renderer.prompt(task) for task in tasks], asking.options, between=asking.between)
+    return [Answer(text=one.text.strip(), stopped=one.stopped, tokens=len(one.tokens)) for one in given]
 
 
 def _likelihoods(model: Model, renderer: Renderer, tasks: Sequence[Task], asking: Asking) -> list[tuple[float, int, int]]:
     """Return (nll in nats, tokens, UTF-8 bytes) of each task's expected text, windows of one text added up."""
     windows = [renderer.within(renderer.likelihood(task), "drop") for task in tasks]
     flat = [sequence for parts in windows for sequence in parts]
-    found = iter(likelihoods(model, flat, tokens_per_batch=asking.tokens))
+    found = iter(likelihoods(model, flat, tokens_per_batch=asking.tokens, between=asking.between))
     totals = []
     for parts in windows:
         values = [next(found) for _ in parts]

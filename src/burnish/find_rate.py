@@ -12,7 +12,6 @@ rates before it. So each rate gets a trial of its own.
 from __future__ import annotations
 
 import os
-import random
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,13 +26,15 @@ from burnish.devices import Ranks
 from burnish.errors import ConfigError, DataError, RunError, Stopped, UsageError
 from burnish.find_rate_choice import FACTOR, Trial, choose, described, finished, lowest
 from burnish.learning_rate import rounded
-from burnish.models import adapt, forward, load_model
+from burnish.models import forward
 from burnish.optim import Optimizer, Schedule, make_optimizer
 from burnish.prepare import Plan, default_rate, prepare
+from burnish.prepare_model import before_step_0
 from burnish.prepare_task import TaskPlan
 from burnish.signals import Stop
 from burnish.train import Step, TaskLoss, train
 from burnish.tune_batches import Source, make_batches
+from burnish.tune_memory import recompute_where_needed
 from burnish.tune_saving import chosen_device
 from burnish.tune_state import Progress, Running, Watch
 from burnish.types import Text
@@ -211,17 +212,13 @@ def _dev_losses(bench: _Bench) -> np.ndarray:
 
 def _bench(plan: Plan, dev: Mapping[str, TaskPlan], folder: Path, watch: Watch, stop: Stop) -> _Bench:
     """Load the model as the run would, and read from it what must be known before step 0; `folder` holds that meanwhile."""
-    import torch
 
     settings = plan.resolved.config
-    # Compiling takes longer than the trials, and changes a loss in its last digits only.
-    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False)
+    # Compiling, or reading all rows once, takes longer than the trials, and changes a loss in its last digits only.
+    device = replace(chosen_device(plan, runs.Run(folder), resumed=False), compiled=False, kept=0)
     watch.say(f"Loading {settings.model}")
-    random.seed(settings.seed)
-    np.random.seed(settings.seed % 2**32)
-    torch.manual_seed(settings.seed)
-    model = load_model(plan.found.name, device, head=plan.head, terms=plan.resolved.config.model.add_terms)
-    adapt(model, plan.technique, settings.technique.options)
+    model = before_step_0(plan, device)
+    recompute_where_needed(plan, model, ranks=Ranks())
     progress = Progress(warmup=round(settings.train.warmup * plan_steps(plan)))
     schedule = Schedule(1.0, plan_steps(plan), progress.warmup, settings.train.schedule)
     names = {name: parameter for name, parameter in model.network.named_parameters() if parameter.requires_grad}

@@ -10,13 +10,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, compare, examples_table, resolve_scores
-from burnish.finish_answers import answers_of, rows_of, zero_shot
+from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.finish_single import compare_singles
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
@@ -45,7 +44,7 @@ def conclude(
     `before` holds what the policy preferred before step 0, by task, where an objective compares with that. `worth` is the reward that
     attempts worked for, as a score, by task ("" for the only one).
     """
-    plan = with_threshold(plan, model)
+    plan = with_threshold(plan, model, between=asking.between)
     atomic.write_directory(
         run.model, lambda folder: save_model(model, folder, settings=plan.settings()), manifest={"step": progress["step"]}
     )
@@ -64,19 +63,14 @@ def conclude(
         report.write_report(run, written)
         return written
     say(f"Measuring the tuned model and its base on {sum(map(len, held_out.values()))} held-out rows")
-    arms = _arms(plan, model, held_out, asking, before or {})
-    measures = {
-        name: _measure(plan.parts[name], tasks, arms[name], (worth or {}).get(name if len(plan.parts) > 1 else ""))
-        for name, tasks in held_out.items()
-    }
+    found, arms = side_by_side(plan, model, held_out, asking=asking, say=say, before=before, worth=worth)
     notes = [*plan.notes, *(note for part in plan.parts.values() for note in part.gathered.notes)]
     written = {
         "schema": 1,
         "run": facts,
-        **together(measures),
+        **found,
         "notes": list(dict.fromkeys(notes)),
         "best_step": progress["best_step"] or progress["step"],
-        **compare_singles(plan, model, held_out, arms, asking=asking, say=say),
         **_forgotten(plan, model, asking, say),
     }
     if progress["stopped_early"]:
@@ -84,6 +78,29 @@ def conclude(
     _write_answers(run, held_out, arms)
     report.write_report(run, written)
     return written
+
+
+def side_by_side(
+    plan: Plan,
+    model: Model,
+    held_out: Mapping[str, Sequence[Task]],
+    *,
+    asking: Asking,
+    say: Callable[[str], None],
+    before: Mapping[str, Sequence[Answer]] | None = None,
+    worth: Mapping[str, Score] | None = None,
+    draws: int | None = None,
+) -> tuple[dict[str, Any], dict[str, dict[str, Sequence[Answer]]]]:
+    """Return the measured part of a report on held-out rows, tuned model, base and what stands beside them, and by task every arm's answers.
+
+    `before` and `worth` are those of `conclude`; `draws` is the seed of the intervals, that of the run unless given.
+    """
+    arms = _arms(plan, model, held_out, asking, before or {})
+    measures = {
+        name: _measure(plan.parts[name], tasks, arms[name], (worth or {}).get(name if len(plan.parts) > 1 else ""), draws)
+        for name, tasks in held_out.items()
+    }
+    return {**together(measures), **compare_singles(plan, model, held_out, arms, asking=asking, say=say)}, arms
 
 
 def _arms(
@@ -107,14 +124,16 @@ def _arms(
     return arms
 
 
-def _measure(part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], worth: Score | None) -> dict[str, Any]:
+def _measure(
+    part: TaskPlan, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], worth: Score | None, draws: int | None
+) -> dict[str, Any]:
     """Return the measured part of the report of one task, the classical baseline beside the arms where the run wants it."""
-    settings, restores = part.config, part.rows.head is not None and part.rows.head.kind == "masked"
+    settings, restores = part.config, part.rows.head is not None and part.rows.head.restores
     # What is masked stands in the encoder's tokens, which a baseline does not know.
     wanted = settings.evaluate.baseline and not restores
     baseline = linear_baseline(rows_of(part, "train"), tasks, seed=settings.seed) if wanted else None
     scores = resolve_scores(settings.score) | ({} if worth is None else {"reward": worth})
-    return measured(tasks, arms, scores, baseline=baseline, seed=settings.seed)
+    return measured(tasks, arms, scores, baseline=baseline, seed=settings.seed if draws is None else draws)
 
 
 def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
@@ -126,11 +145,6 @@ def _answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], a
     return found
 
 
-def asking_of(part: TaskPlan, asking: Asking) -> Asking:
-    """Return how the rows of a task are put to a model: pairs are compared as its objective does."""
-    return replace(asking, per_token=part.objective.preference == "mean")
-
-
 def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -> Sequence[Answer]:
     """Return the tuned model's answers with margins as its objective reads them: against the model before tuning, or as they are."""
     return against(tuned, base) if part.objective.preference == "ratio" and part.reads("reference") else tuned
@@ -138,17 +152,22 @@ def preferred(part: TaskPlan, tuned: Sequence[Answer], base: Sequence[Answer]) -
 
 def base_answers(plan: Plan, model: Model, held_out: Mapping[str, Sequence[Task]], asking: Asking) -> dict[str, list[Answer]]:
     """Return the answers of the model as it was before tuning, with a head of its own where the run gives it one."""
-    with before_tuning(plan, model) as before, heads_alone(plan, before, held_out) as settled:
+    with (
+        before_tuning(plan, model, between=asking.between) as before,
+        heads_alone(plan, before, held_out, between=asking.between) as settled,
+    ):
         return _answers(settled, before, held_out, asking)
 
 
 @contextmanager
-def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
+def before_tuning(plan: Plan, model: Model, *, between: Callable[[], None] | None = None) -> Iterator[Model]:
     """Give the model as it was before tuning inside the `with` block: the adapter switched off, or the base loaded again.
 
-    A new head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
+    What is loaded from the folder of a run on top of another adapter holds both in one, which cannot be switched back to the first. A
+    new head begins as random numbers, which nobody would use: the base is given one that learned from the same rows.
     """
-    if plan.technique.reference == "adapter_off" and plan.has_base:
+    stacked = plan.found.adapter is not None and model.found.name != plan.found.name
+    if plan.technique.reference == "adapter_off" and plan.has_base and not stacked:
         with model.network.disable_adapter():
             yield model
         return
@@ -156,7 +175,7 @@ def before_tuning(plan: Plan, model: Model) -> Iterator[Model]:
         terms = plan.resolved.config.model.add_terms
         before = load_model(plan.found.name, model.target, head=plan.head, heads=plan.heads, terms=terms)
     else:
-        before = head_on_frozen_base(plan, model.target)
+        before = head_on_frozen_base(plan, model.target, between=between)
     try:
         yield before
     finally:

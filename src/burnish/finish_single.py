@@ -18,12 +18,13 @@ from burnish import checkpoint, config, runs
 from burnish.data.dialog import as_task
 from burnish.data.split import group_keys
 from burnish.errors import BurnishError, ConfigError, combined
-from burnish.evaluate import Asking, answer
+from burnish.evaluate import Asking, answer, resolve_score
+from burnish.finish_answers import asking_of
 from burnish.models import Model, load_model
 from burnish.prepare import Plan, prepare, registries
 from burnish.prepare_task import TaskPlan
 from burnish.report_words import figure
-from burnish.scores import groups_of, intervals, resolve
+from burnish.scores import groups_of, intervals
 from burnish.types import Answer, Score, Task
 
 MARGIN = 2.0
@@ -122,6 +123,8 @@ def compare_singles(
     """
     found: dict[str, Any] = {}
     for name, reference in config.single_references(plan.resolved).items():
+        if name not in held_out:
+            continue
         say(f"Measuring {reference} on the held-out rows of {name}")
         try:
             single = _single(plan.parts[name], Path(reference))
@@ -136,7 +139,10 @@ def _compared(
 ) -> dict[str, Any]:
     """Return what the report says of one task."""
     name = part.config.score[0]
-    score = resolve(name)
+    score = resolve_score(name)
+    single = replace(single, rows=[row for row in single.rows if row < len(tasks)])
+    if not single.rows:
+        raise ConfigError("it has learned from all rows that were measured.")
     kept = [tasks[row] for row in single.rows]
     alone = _answers(single, part, score, kept, model, asking)
     statistics = {
@@ -156,7 +162,7 @@ def _compared(
 def _answers(single: Single, part: TaskPlan, score: Score, tasks: Sequence[Task], model: Model, asking: Asking) -> Sequence[Answer]:
     """Return the answers of the run with one task alone, asked in the form in which it was taught, to the rows held out here."""
     # Both files are of one room; the one that is called must not load the one that calls it.
-    from burnish.finish import asking_of, base_answers, preferred
+    from burnish.finish import base_answers, preferred
 
     theirs = single.part
     examples = [part.gathered.examples["test"][row] for row in single.rows]

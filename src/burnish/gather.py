@@ -19,6 +19,7 @@ from burnish.config import RunConfig
 from burnish.data.check_fields import check_fields
 from burnish.data.checks import check_examples, check_overlap
 from burnish.data.dialog import Frame, known_labels
+from burnish.data.duplicates import NEAR, near
 from burnish.data.fields import fields
 from burnish.data.findings import Finding, Findings, joined
 from burnish.data.formats import examples as read_examples
@@ -48,11 +49,13 @@ class Gathered:
 
     def order(self, kept: list[int], seed: int) -> Callable[[int], np.ndarray]:
         """Return the order of each epoch over the kept training rows: numbers into `kept`, a pure function of seed and epoch."""
-        places = [[place for place, row in enumerate(kept) if self.source_of[row] == source] for source in range(len(self.weights))]
+        source_K = np.asarray([self.source_of[row] for row in kept], dtype=np.int64)
+        places = [np.flatnonzero(source_K == source) for source in range(len(self.weights))]
+        starts, flat = np.cumsum([0, *map(len, places)]), np.concatenate(places)
 
         def order(epoch: int) -> np.ndarray:
             pairs_MK = mixture([len(rows) for rows in places], self.weights, seed=seed, epoch=epoch)
-            return np.asarray([places[source][row] for source, row in pairs_MK], dtype=np.int64)
+            return flat[starts[pairs_MK[:, 0]] + pairs_MK[:, 1]]
 
         from functools import lru_cache
 
@@ -92,6 +95,7 @@ def gather(
     if data.limit is not None and data.limit < len(reading.examples):
         _limit(reading, data.limit, config.seed)
     reserved = assets.reserved()
+    copies = near(reading.examples, threshold=NEAR if data.near_duplicates else 1.0)
     divided = split(
         reading.examples,
         dev=0.0 if "dev" in own else data.dev_share,
@@ -100,6 +104,7 @@ def gather(
         near_duplicates=data.near_duplicates,
         seen=seen,
         reserved=load_seen(reserved) if reserved is not None else None,
+        copies=copies,
     )
     examples = {side: own.get(side) or [reading.examples[row] for row in divided.side(side)] for side in SIDES}
     groups = {side: [divided.groups[row] for row in divided.side(side)] for side in SIDES}
@@ -107,7 +112,12 @@ def gather(
     if not examples["train"]:
         raise DataError("No row is left to learn from: give data.source rows, or smaller data.dev_share and data.test_share.")
     checked = check_examples(
-        reading.examples, own.get("test", ()), special_tokens=special_tokens, near_duplicates=data.near_duplicates, shown=shown
+        reading.examples,
+        own.get("test", ()),
+        special_tokens=special_tokens,
+        near_duplicates=data.near_duplicates,
+        shown=shown,
+        near_copies=copies,
     )
     aside = [finding for rows in own.values() for finding in check_fields(rows, [tuple(fields(row)) for row in rows], shown=shown)]
     aside += [check_seen(rows, seen, rows=f"data.{side}", shown=shown) for side, rows in own.items()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,20 @@ from typing import Any
 def first_paragraph(thing: Any) -> str:
     """Return the first paragraph of a function's docstring as one line."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+_SOURCE = re.compile(r"\s*Sources?: (.*?)(?=\n\s*\n|\s+Raises |\Z)", re.DOTALL)
+
+
+def about(thing: Any) -> str:
+    """Return what a function does in a few sentences, without the paper that it comes from."""
+    return " ".join(_SOURCE.sub("", (inspect.getdoc(thing) or "").split("\n\n")[0]).split())
+
+
+def paper(thing: Any) -> str:
+    """Return the papers that a function comes from, as its docstring names them; "" for none."""
+    found = _SOURCE.search(inspect.getdoc(thing) or "")
+    return " ".join(found[1].split()).rstrip(".") if found else ""
 
 
 def options_of(function: Callable[..., Any]) -> list[str]:
@@ -40,29 +55,33 @@ def objectives() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
+            "about": about(entry.function),
             "reads": ", ".join(kind.__name__ for kind in entry.reads),
             "options": options_of(entry.function),
-            "about": first_paragraph(entry.function),
+            "paper": paper(entry.function),
         }
         for name, entry in OBJECTIVES.items()
     ]
 
 
 def techniques() -> list[dict[str, Any]]:
-    """Return the techniques, each with the learning rate that `sft` of the bundled model has where a run names none."""
+    """Return the techniques, with the learning rate that `sft` of the bundled model has where a run names none, and what does not go together."""
     from burnish.assets import bundled_model
     from burnish.learning_rate import rate
     from burnish.objectives import OBJECTIVES
+    from burnish.prepare_refuse import cannot_be_heard
     from burnish.techniques import TECHNIQUES
 
     width = int(json.loads((bundled_model("tiny") / "config.json").read_text(encoding="utf-8"))["hidden_size"])
     return [
         {
             "name": name,
+            "about": about(entry.function),
             "learning_rate_of_tiny": rate(entry, width, OBJECTIVES["sft"]),
             "merges": entry.merges,
             "options": options_of(entry.function),
-            "about": first_paragraph(entry.function),
+            "not_with": [one for one, objective in OBJECTIVES.items() if cannot_be_heard(entry, objective)],
+            "paper": paper(entry.function),
         }
         for name, entry in TECHNIQUES.items()
     ]

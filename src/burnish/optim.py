@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from burnish.optim_eight_bit import EightBitAdamW, is_large
+
 if TYPE_CHECKING:
     import torch
 
@@ -36,6 +38,10 @@ class Optimizer(Protocol):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients."""
         ...
+
+
+MOMENT_BYTES = {"adamw": 8.0, "adamw8bit": 2.03, "muon": 8.0}
+"""Bytes that an optimizer keeps for each number that moves, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Schedule:
 def make_optimizer(
     parameters: Mapping[str, torch.nn.Parameter],
     *,
-    name: Literal["adamw", "muon"] = "adamw",
+    name: Literal["adamw", "adamw8bit", "muon"] = "adamw",
     weight_decay: float = 0.0,
     beta2: float = 0.999,
 ) -> Optimizer:
@@ -71,7 +77,8 @@ def make_optimizer(
 
     A parameter with an attribute `rate_factor` learns at that multiple of the rate that the loop sets (LoRA+ needs it).
 
-    "adamw": Loshchilov and Hutter 2017, arXiv 1711.05101. "muon" turns the momentum of each hidden matrix into the nearest orthogonal
+    "adamw": Loshchilov and Hutter 2017, arXiv 1711.05101. "adamw8bit": the same with averages of one byte each (`optim_eight_bit`), those
+    of small parameters apart. "muon" turns the momentum of each hidden matrix into the nearest orthogonal
     one, scaled so that the learning rate means what it does for AdamW, which it leaves embeddings, heads and vectors to:
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the scale from Liu et al. 2025, arXiv 2502.16982.
     """
@@ -79,17 +86,25 @@ def make_optimizer(
 
     orthogonal = [item for key, item in parameters.items() if name == "muon" and _is_hidden_matrix(key, item)]
     chosen = {id(item) for item in orthogonal}
+    large = [item for item in parameters.values() if name == "adamw8bit" and is_large(item)]
+    chosen |= {id(item) for item in large}
     rest = [item for item in parameters.values() if id(item) not in chosen]
-    groups = _by_factor([item for item in rest if item.ndim >= 2], weight_decay)
-    groups += _by_factor([item for item in rest if item.ndim < 2], 0.0)
-    parts: list[torch.optim.Optimizer] = []
-    if groups:
+    parts: list[Any] = []
+    if groups := _decaying(rest, weight_decay):
         parts.append(torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), eps=1e-8, fused=True))
     if orthogonal:
         parts.append(torch.optim.Muon(_by_factor(orthogonal, weight_decay), lr=0.0, adjust_lr_fn="match_rms_adamw"))
     for part in parts:
         _honour_factors(part)
+    if large:
+        parts.append(EightBitAdamW(_decaying(large, weight_decay), betas=(0.9, beta2)))
     return parts[0] if len(parts) == 1 else Several(parts)
+
+
+def _decaying(items: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups in which matrices decay and vectors do not."""
+    groups = _by_factor([item for item in items if item.ndim >= 2], weight_decay)
+    return groups + _by_factor([item for item in items if item.ndim < 2], 0.0)
 
 
 def _by_factor(items: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -136,7 +151,7 @@ def _is_hidden_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
 class Several:
     """Several optimizers over different parameters, as one: what the loop and the checkpoints use of an optimizer."""
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+    def __init__(self, parts: Sequence[Any]) -> None:
         self.parts = parts
         self.state: defaultdict[torch.Tensor, Any] = defaultdict(dict)
         for part in parts:

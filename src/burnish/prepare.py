@@ -6,32 +6,29 @@ file, its data or its model's folder is found here, at once, before any weights 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from burnish.config import Resolved, RunConfig, model_reference, with_value
 from burnish.config_options import private_function
-from burnish.data.batching import shares_of
 from burnish.data.dialog import Frame
 from burnish.data.estimate import estimate, measure_matmul
 from burnish.data.formats import FORMATS
+from burnish.data.largest import largest
 from burnish.data.render import Renderer
 from burnish.data.seen import Seen, load_seen
 from burnish.devices import cpu_bfloat16
 from burnish.errors import BurnishError, ConfigError, ModelError
 from burnish.gather import Gathered, gather
 from burnish.learning_rate import lowest
+from burnish.memory import free_memory
 from burnish.models import (
     BESIDE,
-    MASKED,
     NOT_ON_ADAPTERS,
     Found,
-    HeadSpec,
     end_ids,
     extend,
     find_model,
@@ -44,77 +41,14 @@ from burnish.models import (
 from burnish.models.fresh import first_learning_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
+from burnish.optim import MOMENT_BYTES
 from burnish.prepare_fresh import fresh_model, special_tokens
+from burnish.prepare_plan import Plan
 from burnish.prepare_refuse import no_base, refuse_idle, refuse_silent, second_adapter
-from burnish.prepare_task import TaskPlan, answer_tokens, fitting_scores, plan_task, refuse_unreadable, task_report
+from burnish.prepare_task import answer_tokens, fitting_scores, plan_task, refuse_unreadable, task_report
 from burnish.scores import SCORES
 from burnish.techniques import TECHNIQUES
-from burnish.types import Objective, Sequence, Task, Technique
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """A run that can start: every choice made, every row rendered. `parts` are its tasks by name, one called main where it has one."""
-
-    resolved: Resolved
-    found: Found
-    model_config: Any
-    parts: dict[str, TaskPlan]
-    technique: Technique
-    report: dict[str, Any]
-    notes: list[str]
-
-    @property
-    def first(self) -> TaskPlan:
-        """The first task: in the form of its rows the model is asked where nothing else is said."""
-        return next(iter(self.parts.values()))
-
-    @property
-    def fingerprint(self) -> str:
-        """A sha256 of the content and division of all rows."""
-        if len(self.parts) == 1:
-            return self.first.gathered.fingerprint
-        return hashlib.sha256(
-            " ".join(f"{name} {part.gathered.fingerprint}" for name, part in self.parts.items()).encode()
-        ).hexdigest()
-
-    @property
-    def head(self) -> HeadSpec | None:
-        """The head of the network's class, None for one that writes. Of several tasks it is an encoder's own, if anything."""
-        if len(self.parts) == 1:
-            return self.first.rows.head
-        return MASKED if is_encoder(self.model_config) else None
-
-    @property
-    def heads(self) -> dict[str, HeadSpec]:
-        """The heads beside the network, by task, where the run has several tasks."""
-        heads = {name: part.rows.head for name, part in self.parts.items()} if len(self.parts) > 1 else {}
-        return {name: head for name, head in heads.items() if head is not None and head.kind != "masked"}
-
-    @property
-    def has_base(self) -> bool:
-        """Whether the model before tuning can be asked: nothing of the network itself begins as random numbers, as a class's head does."""
-        return self.head is None or self.head.kind == "masked"
-
-    def sequences(self) -> Iterator[Sequence]:
-        """Yield every sequence that is learned from, of all tasks."""
-        for part in self.parts.values():
-            yield from chain.from_iterable(part.sequences)
-
-    def shares(self) -> list[float]:
-        """Return each task's part of a step."""
-        parts = list(self.parts.values())
-        sizes = [len(part.order()(0)) for part in parts]
-        return shares_of(sizes, [part.share for part in parts], temperature=self.resolved.config.train.temperature)
-
-    def tasks(self, side: str) -> list[Task]:
-        """Return the rows of a side as tasks to attempt, those of all tasks one after the other."""
-        return [task for part in self.parts.values() for task in part.tasks(side)]
-
-    def settings(self) -> dict[str, Any]:
-        """Return what a tuned model's folder says of itself, with a table for each task where there are several."""
-        several = {name: part.settings() for name, part in self.parts.items()} if len(self.parts) > 1 else {}
-        return self.first.settings() | ({"tasks": several, "task": self.first.name} if several else {})
+from burnish.types import Objective, Technique
 
 
 def registries() -> dict[str, Any]:
@@ -198,11 +132,12 @@ def _kinds(resolved: Resolved, objectives: Mapping[str, Objective]) -> list[str 
     None stands for writing. Raises ConfigError for packed rows of an encoder.
     """
     kinds = list(dict.fromkeys(one.head for one in objectives.values()))
-    if "masked" in kinds and resolved.config.train.packing:
+    restoring = any(one.head is not None and not one.adds_head for one in objectives.values())
+    if restoring and resolved.config.train.packing:
         raise ConfigError("train.packing = true: an encoder reads in both directions, so rows in one line would see each other.")
     if len(objectives) == 1 or kinds == [None]:
         return list(kinds)
-    return [BESIDE, *(kind for kind in kinds if kind in (None, "masked"))]
+    return [BESIDE, *dict.fromkeys(one.head for one in objectives.values() if not one.adds_head)]
 
 
 def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective]) -> _Opened:
@@ -319,6 +254,8 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
 
 def estimate_cost(plan: Plan) -> dict[str, Any]:
     """Return estimated memory, steps and time of the run on this machine."""
+    from torch import cuda
+
     config = plan.resolved.config
     sizes: Outline = outline(plan.model_config, plan.technique, config.technique.options, head=plan.head, heads=plan.heads)
     fast = config.dtype != "float32" and cpu_bfloat16()
@@ -328,8 +265,12 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
     means = [sum(one.length for unit in part.sequences for one in unit) / len(part.sequences) for part in plan.parts.values()]
     per_step = config.train.batch * sum(share * mean for share, mean in zip(plan.shares(), means, strict=True))
     rows = int(min(per_step, config.train.tokens))
+    most = [
+        largest(part.sequences, batch=part.config.train.batch, tokens=config.train.tokens, packing=config.train.packing)[1]
+        for part in plan.parts.values()
+    ]
     flops = measure_matmul(2.0, "bfloat16" if fast else "float32", rows=max(rows, 16), hidden=sizes.hidden)
-    return estimate(
+    found = estimate(
         parameters=sizes.parameters,
         trainable=sizes.trainable,
         hidden=sizes.hidden,
@@ -340,11 +281,16 @@ def estimate_cost(plan: Plan) -> dict[str, Any]:
         steps=config.train.steps or 1,
         flops=flops,
         adapter=sizes.adapter,
-        tokens_per_batch=rows,
+        tokens_per_batch=max(most),
         trained_share=trained / float(lengths.sum()),
         attended=float((lengths**2).sum() / lengths.sum()),
         attention_width=sizes.attention_width,
         key_width=sizes.key_width,
         feed_forward=sizes.feed_forward,
+        heads=sizes.attention_heads,
+        longest=int(lengths.max()),
         tied=sizes.tied,
+        checkpointing=bool(config.train.recompute),
+        moment_bytes=MOMENT_BYTES[config.train.optimizer],
     )
+    return {**found, "memory": {**found["memory"], "free": free_memory("cuda" if cuda.is_available() else "cpu")}}

@@ -33,6 +33,11 @@ def refuse_idle(resolved: Resolved, technique: Technique, objectives: Mapping[st
         for one in config.rollout.reward
         if (one.score is None) == (one.model is None)
     ]
+    problems += [
+        f"rollout.reward: {one.model_dump(exclude_none=True)}: task says whose head of a reward model judges, and there is no model."
+        for one in config.rollout.reward
+        if one.task is not None and one.model is None and one.score is not None
+    ]
     if config.train.average < 1 and (why := _not_averaged(resolved, technique, objectives)) is not None:
         problems.append(f"train.average = {config.train.average:g}: {why} Leave it out.")
     if problems:
@@ -47,15 +52,20 @@ def _not_averaged(resolved: Resolved, technique: Technique, objectives: Mapping[
     if technique.averages is None:
         fitting = ", ".join(one for one, technique in TECHNIQUES.items() if technique.averages is not None)
         return f"what technique {name!r} learns is not proportional to anything that could be scaled (these are: {fitting})."
-    if any(one.head not in (None, "masked") for one in objectives.values()):
+    if any(one.adds_head for one in objectives.values()):
         return "a head begins as random numbers, which nothing is to be averaged with."
     return None
 
 
+def cannot_be_heard(technique: Technique, objective: Objective) -> bool:
+    """Return whether a technique puts positions before what a model writes, and the objective has it read instead."""
+    return technique.virtual_positions is not None and objective.head is not None
+
+
 def refuse_silent(resolved: Resolved, technique: Technique, objectives: Mapping[str, Objective]) -> None:
     """Raise ConfigError for a technique that puts positions before what a model writes, where an objective has it read instead."""
-    silent = next((name for name, one in objectives.items() if one.head is not None), None)
-    if technique.virtual_positions is not None and silent is not None:
+    silent = next((name for name, one in objectives.items() if cannot_be_heard(technique, one)), None)
+    if silent is not None:
         config = resolved.config
         raise ConfigError(
             f"technique {config.technique.name!r} puts learned positions before a text that the model goes on writing, but with objective "

@@ -59,7 +59,7 @@ class TaskPlan:
     @property
     def asker(self) -> Renderer | HeadRenderer:
         """What puts rows to the tuned model: its head's renderer where it has one that answers."""
-        return self.rows.reader if self.rows.reader is not None and self.rows.reader.spec.kind != "masked" else self.renderer
+        return self.rows.reader if self.rows.reader is not None and not self.rows.reader.spec.restores else self.renderer
 
     def reads(self, stream: str) -> bool:
         """Return whether the objective reads a stream, with the options of this run."""

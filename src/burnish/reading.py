@@ -13,12 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from burnish.data.batching import collate, cut_padded
 from burnish.data.dialog import NOT_STATED
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.render_heads_spans import Window, spans_of
 from burnish.errors import ModelError
-from burnish.models import HeadSpec, Model, forward
+from burnish.models import HeadSpec, Model, forward, numbered_batches
 from burnish.reading_rows import restored
 from burnish.sampling.mode import evaluating
 from burnish.scores.text import token_f1
@@ -42,7 +41,7 @@ def read(
     windows. Of a text whose masked tokens are restored it is how many were. `between` is called between batches and may raise to stop.
     Raises ModelError for a model without a head, or with scores that are no finite numbers.
     """
-    if renderer.spec.kind == "masked":
+    if renderer.spec.restores:
         texts = [example for example in examples if isinstance(example, Task | Text)]
         return restored(model, renderer, texts, tokens=tokens, between=between)
     windows = [_windows(renderer, example) for example in examples]
@@ -68,19 +67,14 @@ def head_scores(
     import torch
 
     found: list[np.ndarray] = [np.zeros((0, 0), dtype=np.float32)] * len(sequences)
-    # The group carries each sequence's number through the batches, which are cut by length.
-    units = [[replace(sequence, group=number, streams={})] for number, sequence in enumerate(sequences)]
     with evaluating(model.network):
-        for part in cut_padded(units, tokens):
-            if between is not None:
-                between()
+        for places, batch in numbered_batches(model, sequences, tokens=tokens, by_task=True, between=between):
             with torch.inference_mode():
-                batch = collate(part, packing=False, pad_id=model.pad_id(), device=model.device, mask=model.encoder)
                 scores_NC = forward(model, batch, ("scores",)).scores_NC
                 assert scores_NC is not None
-                pieces = scores_NC.float().cpu().split([len(sequence.at_N) for sequence in part])
-            for sequence, piece in zip(part, pieces, strict=True):
-                found[sequence.group] = piece.numpy()
+                scores_NC = scores_NC.float().cpu().numpy()
+            for number, part in places:
+                found[number] = scores_NC[part]
     broken = [
         str(sequence.origin) for sequence, scores_NC in zip(sequences, found, strict=True) if not np.isfinite(scores_NC).all()
     ]
@@ -159,16 +153,25 @@ def best_span(context: str, windows: Many[Window], scores: Many[np.ndarray]) -> 
     return best, answer
 
 
-def choose_threshold(model: Model, renderer: HeadRenderer, examples: Iterable[Example], *, tokens: int = 8192) -> float | None:
+def choose_threshold(
+    model: Model,
+    renderer: HeadRenderer,
+    examples: Iterable[Example],
+    *,
+    tokens: int = 8192,
+    between: Callable[[], None] | None = None,
+) -> float | None:
     """Return the log-odds above which answers of these (dev) rows earn the highest mean F1; None where all rows have an answer.
 
-    Between two rows' odds the threshold lies in the middle, so that rows which are much like these fall on the same side.
+    Between two rows' odds the threshold lies in the middle, so that rows which are much like these fall on the same side. `between` is
+    called between batches and may raise to stop.
     """
     rows = [example for example in examples if isinstance(example, Answerable)]
     if all(row.answers for row in rows):
         return None
     windows = [_windows(renderer, row) for row in rows]
-    scores = iter(head_scores(model, [window.sequence for parts in windows for window in parts], tokens=tokens))
+    flat = [window.sequence for parts in windows for window in parts]
+    scores = iter(head_scores(model, flat, tokens=tokens, between=between))
     found = [best_span(row.context, parts, [next(scores) for _ in parts]) for row, parts in zip(rows, windows, strict=True)]
     asked = [renderer.task_of(row) for row in rows]
     odds = np.asarray([max(one, -1e9) for one, _ in found])  # a row without context has none

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from burnish.data.batching import collate, cut_padded
 from burnish.data.dialog import Frame, as_task
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.render_masked import masking
 from burnish.data.render_pairs import judged_sequences, within_pairs
 from burnish.errors import ModelError
+from burnish.models.numbered import numbered_batches
 from burnish.sampling.mode import evaluating
 from burnish.types import Answer, Batch, Example, Expected, Rated, Sequence, Task, Text
 
@@ -90,18 +90,16 @@ def restored(
     for row, task in enumerate(tasks):
         text = Text(text=task.text or "", origin=task.origin)
         sequences += [(row, one) for one in masked(renderer.within(renderer.sequences(text), "cut"), row, 0)]
-    units = [[replace(sequence, group=row + 1, task="main", streams={})] for row, sequence in sequences]
     nats, right, count = (np.zeros(len(tasks)) for _ in range(3))
     with evaluating(model.network):
-        for part in cut_padded(units, tokens):
-            if between is not None:
-                between()
+        for places, batch in numbered_batches(model, [one for _, one in sequences], tokens=tokens, between=between):
             with torch.inference_mode():
-                batch = collate(part, packing=False, pad_id=model.pad_id(), device=model.device, mask=model.encoder)
                 nll_N, right_N = _read(model, batch)
-            row_N = batch.group_S[batch.sequence_N].cpu().numpy() - 1
-            for total, values_N in ((nats, nll_N), (right, right_N), (count, np.ones(len(row_N)))):
-                np.add.at(total, row_N, values_N)
+            for number, part in places:
+                row = sequences[number][0]
+                nats[row] += nll_N[part].sum()
+                right[row] += right_N[part].sum()
+                count[row] += part.stop - part.start
     if not np.isfinite(nats).all():
         raise ModelError(
             "The model's output is not a finite number. Its weights are damaged or its tuning diverged; use an earlier checkpoint."

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from burnish.atomic import make_directory, write_file
-from burnish.data.batching import FixedBatches, collate, cut_packed, cut_padded
+from burnish.data.batching import FixedBatches
 from burnish.devices import Ranks
 from burnish.errors import ModelError, combined
-from burnish.models import Model, as_in_training, forward
+from burnish.models import Model, as_in_training, forward, numbered_batches
 from burnish.types import Batch, Sequence
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Policy = Literal["as_it_stands", "adapter_off"]
 Units = list[list[Sequence]]
+
+TOLD = 20
+"""Sequences from which on it is told how far the reading has come, if they do not fit one batch."""
 
 
 def fill(
@@ -39,17 +42,19 @@ def fill(
     policy: Policy = "as_it_stands",
     tokens: int,
     packing: bool = False,
+    shared: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Units:
     """Return the sequences of each example with the stream "reference" added: float32 [N], in nats, for every read-out.
 
     To be called before step 0. `policy` "adapter_off" reads the base under the adapter instead of the model as it stands, which is the
-    same only where the adapter started at zero on that very base. `tokens` and `packing` are those of the micro-batches that will be
-    trained on. Raises ModelError as `log_probabilities` does.
+    same only where the adapter started at zero on that very base. `tokens`, `packing` and `shared` are those of the micro-batches that
+    will be trained on. Raises ModelError as `log_probabilities` does.
     """
     flat = [sequence for unit in units for sequence in unit]
     say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
-    return with_reference(units, log_probabilities(model, flat, policy=policy, tokens=tokens, packing=packing, say=say))
+    laid: dict[str, Any] = {"tokens": tokens, "packing": packing, "shared": shared}
+    return with_reference(units, log_probabilities(model, flat, policy=policy, say=say, **laid))
 
 
 def with_reference(units: Many[Many[Sequence]], values: Iterable[np.ndarray]) -> Units:
@@ -71,27 +76,26 @@ def log_probabilities(
     policy: Policy = "as_it_stands",
     tokens: int,
     packing: bool = False,
+    shared: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[np.ndarray]:
     """Return for each sequence the log-probability of the target of each read-out, float32 [N] in nats, dropout off, no gradient.
 
-    Sequences of a group need not stand together here. Raises ModelError for a sequence longer than the model's context, for a policy
-    "adapter_off" of a model without an adapter, or where the model's output is not a finite number.
+    Sequences of a group need not stand together here, but with `shared` they do, and their common prefix is read once. Raises ModelError
+    for a sequence longer than the model's context, for a policy "adapter_off" of a model without an adapter, or where the model's output
+    is not a finite number.
     """
     _refuse_long(model, sequences)
     found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(sequences)
-    # The group carries each sequence's number through the batches, which are cut by length.
-    units = [[replace(one, group=number + 1, task="main", streams={})] for number, one in enumerate(sequences) if len(one.at_N)]
-    micro_batches = (cut_packed if packing else cut_padded)(units, tokens)
-    tenth = max(1, len(micro_batches) // 10)
+    read, tenth = 0, max(1, len(sequences) // 10)
     with _quiet(model, policy):
-        for number, micro in enumerate(micro_batches, 1):
-            batch = collate(micro, packing=packing, pad_id=model.pad_id(), device=model.device)
-            logprobs_N, sequence_N = _read(model, batch).cpu().numpy(), batch.sequence_N.cpu().numpy()
-            for place, one in enumerate(micro):
-                found[one.group - 1] = logprobs_N[sequence_N == place]
-            if len(micro_batches) >= 20 and number % tenth == 0:
-                say(f"Reading what the model says before tuning: {number} of {len(micro_batches)} batches")
+        for places, batch in numbered_batches(model, sequences, tokens=tokens, packing=packing, shared=shared):
+            logprobs_N = _read(model, batch).cpu().numpy()
+            for number, part in places:
+                found[number] = logprobs_N[part]
+            before, read = read, read + len(places)
+            if len(sequences) >= TOLD and read // tenth > before // tenth and read < len(sequences):
+                say(f"Reading what the model says before tuning: {read:,} of {len(sequences):,} sequences")
     _refuse_not_finite(sequences, found)
     return found
 
@@ -117,22 +121,27 @@ def cached(path: Path, key: str, *, compute: Callable[[], list[np.ndarray]]) -> 
 
     One safetensors file, written so that it is complete or absent. Raises RunError or SpaceError where it cannot be written.
     """
-    from safetensors.numpy import save
-
-    kept = _kept(path, key)
+    kept = from_file(path, key)
     if kept is not None:
         return kept
     values = [np.asarray(part, dtype=np.float32) for part in compute()]
-    tensors = {
-        "reference": np.concatenate(values) if values else np.zeros(0, dtype=np.float32),
-        "lengths": np.asarray([len(part) for part in values], dtype=np.int64),
-    }
     make_directory(path.parent)
-    write_file(path, save(tensors, metadata={"key": key, "sha256": _content(tensors)}))
+    write_file(path, as_file(values, key))
     return values
 
 
-def _kept(path: Path, key: str) -> list[np.ndarray] | None:
+def as_file(values: Many[np.ndarray], key: str) -> bytes:
+    """Return arrays and their key as the content of a safetensors file that says whether it is whole."""
+    from safetensors.numpy import save
+
+    tensors = {
+        "reference": np.concatenate(values).astype(np.float32) if values else np.zeros(0, dtype=np.float32),
+        "lengths": np.asarray([len(part) for part in values], dtype=np.int64),
+    }
+    return save(tensors, metadata={"key": key, "sha256": _content(tensors)})
+
+
+def from_file(path: Path, key: str) -> list[np.ndarray] | None:
     """Return the arrays of a file if it is whole and of this key, else None."""
     from safetensors import SafetensorError, safe_open
 
@@ -160,7 +169,13 @@ def _content(tensors: dict[str, np.ndarray]) -> str:
 
 
 def divergence_point(
-    model: Model, sequences: Many[Sequence], *, tokens: int, packing: bool = False, ranks: Ranks | None = None
+    model: Model,
+    sequences: Many[Sequence],
+    *,
+    tokens: int,
+    packing: bool = False,
+    shared: bool = False,
+    ranks: Ranks | None = None,
 ) -> float:
     """Return z0: the mean over answers to other prompts of log(π / π_ref), summed over an answer's tokens, and 0 where that is below 0.
 
@@ -173,7 +188,7 @@ def divergence_point(
 
     ranks = ranks or Ranks()
     mine = [sequence for sequence in sequences if sequence.weight_N.any()][ranks.rank :: ranks.size]
-    now = log_probabilities(model, mine, tokens=tokens, packing=packing)
+    now = log_probabilities(model, mine, tokens=tokens, packing=packing, shared=shared)
     ratios = [
         float((one.weight_N.astype(np.float64) * (logprobs_N - one.streams["reference"]))[one.weight_N != 0].sum())
         for one, logprobs_N in zip(mine, now, strict=True)
@@ -211,10 +226,18 @@ class WithDivergence:
         assert len(self.unrelated) == len(self.source.examples), "one list of sequences for each example"
         assert (self.ranks or Ranks()).size == self.source.ranks, "the point is a mean over all ranks of the source"
         parts = [sequence for number, _ in rows for sequence in self.unrelated[number]]
-        point = divergence_point(self.model, parts, tokens=self.source.tokens, packing=self.source.packing, ranks=self.ranks)
+        laid: dict[str, Any] = {"tokens": self.source.tokens, "packing": self.source.packing, "shared": self.source.shared}
+        point = divergence_point(self.model, parts, ranks=self.ranks, **laid)
         return [
             replace(batch, streams={**batch.streams, "divergence": torch.full_like(batch.weight_N, point)})
             for batch in self.source.cut(rows)
+        ]
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make, with a point of 0."""
+        return [
+            replace(batch, streams={**batch.streams, "divergence": batch.weight_N.new_zeros(len(batch.weight_N))})
+            for batch in self.source.largest()
         ]
 
 

@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 
 from burnish.advantages import next_kl
-from burnish.data.batching import collate, cut_packed, cut_padded, units_of
+from burnish.data.batching import collate, cut_units, units_of
 from burnish.data.render import Renderer
+from burnish.devices import Ranks
 from burnish.errors import ConfigError, RunError
 from burnish.models import Model
 from burnish.rewards import LengthGuard, Part, Rewards, check_parts, equal_groups, rewards
 from burnish.rollouts_plan import Plan, chosen_prompts, dealt, lasting, sampling_options
-from burnish.rollouts_sequences import Reference, divergence, measured, sequence_of, with_advantages
+from burnish.rollouts_ranks import share, together
+from burnish.rollouts_sequences import Reference, divergence, imagined, measured, sequence_of, stand_in, with_advantages
 from burnish.rollouts_state import Rollout, arrays_of, rollout_of
 from burnish.rollouts_watch import Record, hopeless
 from burnish.sampling import Generated, generate
-from burnish.types import Answer, Batch, Sequence, Task
+from burnish.sampling.mode import drops_out
+from burnish.types import Answer, Batch, Sequence, Task, plain
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +37,8 @@ class Rollouts:
     """Batches that the model makes by itself: `rollouts(step)` are the micro-batches of a step, sampled anew where it is due.
 
     `reference` gives the reference's log-probabilities where KL is used: what it is depends on the technique. `between` is called
-    between batches of work and may raise to stop. `records` tell of every rollout so far, `kl` is the present weight of KL.
+    between batches of work and may raise to stop. `rank` of `ranks` is the share of the micro-batches, `processes` those that share
+    the sampling. `own_logprobs` is the objective's. `records` tell of every rollout so far, `kl` is the present weight of KL.
     """
 
     model: Model
@@ -47,6 +51,8 @@ class Rollouts:
     between: Callable[[], None] | None = None
     rank: int = 0
     ranks: int = 1
+    processes: Ranks = field(default_factory=Ranks)
+    own_logprobs: bool = False
     current: Rollout | None = field(default=None, init=False)
     kl: float = field(default=0.0, init=False)
     records: list[Record] = field(default_factory=list, init=False)
@@ -81,15 +87,38 @@ class Rollouts:
                 raise RunError(text)
             self.current, self.kl, self.records = rollout, kl, [*self.records, record]
         assert self.current is not None
-        cut = _cut(_served(self.current, self.plan, place), self.plan)
-        return [
-            collate(micro, packing=self.plan.packing, pad_id=self.model.pad_id(), device=self.model.device)
-            for micro in cut[self.rank :: self.ranks]
+        served = _served(self.current, self.plan, place)
+        if self._at_once():
+            served = [one if one.streams["advantage"].any() else stand_in(one) for one in served]
+        return [self._laid_out(micro) for micro in _cut(served, self.plan)[self.rank :: self.ranks]]
+
+    def _laid_out(self, micro: Many[Sequence]) -> Batch:
+        plan, model = self.plan, self.model
+        return collate(micro, packing=plan.packing, shared=plan.shared, pad_id=model.pad_id(), device=model.device)
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that attempts can make: at the longest prompts, each answered as long as it may be."""
+        tasks = sorted(self.tasks, key=lambda task: -sum(len(plain(one.content)) for one in task.messages))[: self.plan.prompts]
+        made = [
+            imagined(self.renderer.prompt(task), self.plan.max_tokens, origin=task.origin, group=number, task=self.renderer.task)
+            for number, task in enumerate(tasks, 1)
+            for _ in range(self.plan.samples)
         ]
+        batches = [self._laid_out(micro) for micro in _cut(made, self.plan)]
+        return [max(batches, key=lambda batch: batch.layout.input_ids_BT.numel())]
 
     def _adapted(self, found: float, answers: int) -> float:
         assert self.plan.kl_target is not None
         return next_kl(self.kl, found, target=self.plan.kl_target, horizon=self.plan.kl_horizon, answers=answers)
+
+    def _at_once(self) -> bool:
+        """Return whether the loop's own pass gives all that is to be known of answers: the only one at the weights that sampled them.
+
+        A pass beforehand would only repeat it. Answers whose advantage is 0 then add nothing to the gradient.
+        """
+        plan = self.plan
+        alone = plan.steps == 1 and plan.kl == 0 and self.reference is None and plan.advantage != "generalised"
+        return self.own_logprobs and alone and not drops_out(self.model.network)
 
     def _made(self, number: int, step: int) -> tuple[Rollout, Record]:
         """Return a new rollout and its record; nothing of this object is changed."""
@@ -114,7 +143,12 @@ class Rollouts:
             self.parts,
             guard=self.guard,
         )
-        sequences, entropy = self._measured([sequence for sequence, _ in made])
+        sequences, at_once = [sequence for sequence, _ in made], self._at_once()
+        # Where nothing needs to be measured, a prompt in turn tells how far sampler and learner are apart.
+        looked_at = [place for place, one in enumerate(sequences) if not at_once or one.group == number % self.plan.prompts + 1]
+        looked, entropy = self._measured([sequences[place] for place in looked_at])
+        gaps = [np.abs(one.streams["sampled"] - made[place][1]) for one, place in zip(looked, looked_at, strict=True)]
+        sequences = sequences if at_once else looked
         sequences = with_advantages(
             sequences,
             worth.total_S,
@@ -123,20 +157,20 @@ class Rollouts:
             discount=self.plan.discount,
             decay=self.plan.decay,
         )
-        record = _record(number, step, sequences, answers, worth, [sampler for _, sampler in made], entropy, self.kl)
+        mismatch = float(np.concatenate(gaps).mean())
+        record = _record(number, step, sequences, answers, worth, mismatch=mismatch, entropy=entropy, kl=self.kl)
         return Rollout(number, tuple(sequences), tuple(tasks)), record
 
     def _answers(self, prompts: Many[np.ndarray], number: int) -> list[Generated]:
         """Return the answers, all samples of the first prompt first; `Generated.prompt` is the place of the prompt."""
-        options, found = sampling_options(self.plan, number), []
-        size = max(1, self.plan.batch // self.plan.samples)
-        for first in range(0, len(prompts), size):
-            if self.between is not None:
-                self.between()
-            places = range(first, min(first + size, len(prompts)))
-            part = generate(self.model, [prompts[place] for place in places], options, numbers=places)
-            found += [replace(answer, prompt=first + answer.prompt) for answer in part]
-        return found
+        options, places = sampling_options(self.plan, number), share(len(prompts), self.processes)
+
+        def sample() -> list[Generated]:
+            mine = [prompts[place] for place in places]
+            found = generate(self.model, mine, options, numbers=places, between=self.between)
+            return [replace(answer, prompt=places[answer.prompt]) for answer in found]
+
+        return together(sample, self.processes, self.model.tokenizer, options.stop)
 
     def _measured(self, sequences: Many[Sequence]) -> tuple[list[Sequence], float]:
         """Return the sequences, in their order, with what learner and reference say of them, and the mean entropy."""
@@ -146,6 +180,7 @@ class Rollouts:
             self.model,
             cut,
             packing=self.plan.packing,
+            shared=self.plan.shared,
             values=self.plan.advantage == "generalised",
             reference=self.reference,
             between=self.between,
@@ -190,7 +225,7 @@ def _served(rollout: Rollout, plan: Plan, place: int) -> list[Sequence]:
 
 
 def _cut(sequences: Many[Sequence], plan: Plan) -> list[list[Sequence]]:
-    return (cut_packed if plan.packing else cut_padded)(units_of(sequences), plan.tokens)
+    return cut_units(units_of(sequences), plan.tokens, packing=plan.packing, shared=plan.shared)
 
 
 def _record(
@@ -199,13 +234,13 @@ def _record(
     sequences: Many[Sequence],
     answers: Many[Generated],
     worth: Rewards,
-    sampler: Many[np.ndarray],
+    *,
+    mismatch: float,
     entropy: float,
     kl: float,
 ) -> Record:
     """Return what a rollout was like."""
     equal, groups = equal_groups(worth.total_S, np.array([sequence.group for sequence in sequences]))
-    gaps = [np.abs(one.streams["sampled"] - given) for one, given in zip(sequences, sampler, strict=True)]
     referred = "reference" in sequences[0].streams
     return Record(
         number=number,
@@ -216,7 +251,7 @@ def _record(
         length=float(np.mean([len(one.at_N) for one in sequences])),
         stop_rate=float(np.mean([answer.stopped for answer in answers])),
         entropy=entropy,
-        mismatch=float(np.concatenate(gaps).mean()),
+        mismatch=mismatch,
         kl=float(np.mean([divergence(one) for one in sequences])) if referred else None,
         kl_weight=kl,
         parts={name: float(values_S.mean()) for name, values_S in worth.parts.items()},

@@ -17,7 +17,7 @@ from burnish.sampling import Options
 
 COMPARED = ("group", "centred", "leave_one_out")
 
-SPEED_ONLY = ("tokens", "packing", "batch")
+SPEED_ONLY = ("tokens", "packing", "shared", "batch")
 """Options that a run may change when it is resumed."""
 
 
@@ -27,8 +27,8 @@ class Plan:
 
     Each rollout holds `samples` answers to each of `prompts` prompts, and serves `inner` epochs of `parts` optimizer steps each, a part
     being an equal share of its prompts. `kl` is what a nat from the reference costs in the reward (0: none); with a `kl_target`, in
-    nats per answer, it adapts over `kl_horizon` answers. `discount` and `decay` are those of generalised advantages. `tokens` and
-    `packing` cut micro-batches, `batch` is answers in flight at once: none of the three changes what is learned.
+    nats per answer, it adapts over `kl_horizon` answers. `discount` and `decay` are those of generalised advantages. `tokens`,
+    `packing` and `shared` cut micro-batches, `batch` is answers in flight at once: none of the four changes what is learned.
     """
 
     advantage: Advantage
@@ -49,6 +49,7 @@ class Plan:
     seed: int = 0
     tokens: int = 8192
     packing: bool = False
+    shared: bool = False
     batch: int = 64
 
     def __post_init__(self) -> None:

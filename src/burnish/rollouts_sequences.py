@@ -53,11 +53,24 @@ def sequence_of(prompt_T: np.ndarray, answer: Generated, *, origin: Origin, grou
     return sequence, sampler_N.astype(np.float32)
 
 
+STREAMS = ("sampled", "advantage", "reference", "return", "value")
+"""What objectives may read of an attempt."""
+
+
+def imagined(prompt_T: np.ndarray, length: int, *, origin: Origin, group: int, task: str) -> Sequence:
+    """Return an attempt at a prompt as long as it can be, streams of zeros: what is not sampled yet, for a trial of the memory."""
+    answer_N, zeros_N = np.full(length, prompt_T[-1], dtype=np.int32), np.zeros(length, dtype=np.float32)
+    made = Generated(answer_N, "", False, "length", zeros_N)
+    sequence, _ = sequence_of(prompt_T, made, origin=origin, group=group, task=task)
+    return replace(sequence, streams=dict.fromkeys(STREAMS, zeros_N))
+
+
 def measured(
     model: Model,
     micro_batches: Many[list[Sequence]],
     *,
     packing: bool,
+    shared: bool = False,
     values: bool,
     reference: Reference | None,
     between: Callable[[], None] | None = None,
@@ -75,7 +88,7 @@ def measured(
         for micro in micro_batches:
             if between is not None:
                 between()
-            batch = collate(micro, packing=packing, pad_id=model.pad_id(), device=model.device)
+            batch = collate(micro, packing=packing, shared=shared, pad_id=model.pad_id(), device=model.device)
             outputs = forward(model, batch, needs)
             assert outputs.logprobs_N is not None and outputs.entropy_N is not None
             streams = {"sampled": outputs.logprobs_N}
@@ -122,7 +135,7 @@ def with_advantages(
         found_S = group_normalised(net_S, groups_S, scale=how == "group") if found_S is None else found_S
         return [_add(one, advantage=np.full(len(one.at_N), value)) for one, value in zip(sequences, found_S, strict=True)]
     rewards = [
-        token_rewards(float(reward), one.streams["sampled"], one.streams.get("reference"), kl=kl)
+        token_rewards(float(reward), one.streams.get("sampled", one.weight_N), one.streams.get("reference"), kl=kl)
         for one, reward in zip(sequences, rewards_S, strict=True)
     ]
     if how == "reward_to_go":
@@ -141,6 +154,19 @@ def with_advantages(
     return [
         _add(one, advantage=advantage, **{"return": goal}) for one, advantage, goal in zip(sequences, white, goals, strict=True)
     ]
+
+
+def stand_in(sequence: Sequence) -> Sequence:
+    """Return what counts as much as an answer from which nothing is learned, and costs next to nothing: a read-out with all its weight."""
+    token = sequence.target_N[:1]
+    return replace(
+        sequence,
+        tokens_T=np.concatenate([sequence.tokens_T[:1], token]),
+        at_N=np.zeros(1, dtype=np.int32),
+        target_N=token,
+        weight_N=sequence.weight_N.sum(keepdims=True),
+        streams={name: values_N[:1] for name, values_N in sequence.streams.items()},
+    )
 
 
 def divergence(sequence: Sequence) -> float:

@@ -19,7 +19,8 @@ class Record:
     `reward` and `deviation` are mean and standard deviation over its answers, `parts` the mean of each part of the reward; `equal_groups`
     the share of prompts whose answers were all worth the same; `length` the mean answer in tokens, `stop_rate` the share that ended by
     themselves; `entropy` of the policy in nats per token; `kl` from the reference in nats per answer (None: no reference), `kl_weight`
-    what a nat of it costs; `mismatch` the mean distance of the learner's and the sampler's log-probability of a token.
+    what a nat of it costs; `mismatch` the mean distance of the learner's and the sampler's log-probability of a token. Where the learner
+    reads all answers only in the step itself, entropy and mismatch are those of the answers to one prompt.
     """
 
     number: int

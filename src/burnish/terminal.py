@@ -43,8 +43,9 @@ def watch(*, quiet: bool = False) -> Watch:
     if quiet:
         return Watch()
     live = sys.stderr.isatty()
-    shown = {"time": 0.0, "open": False}
+    shown = {"time": 0.0, "open": False, "step": 0}
     begun: dict[str, Any] = {}
+    newest: dict[str, Any] = {}
 
     def sentence(text: str) -> None:
         if shown["open"]:
@@ -53,22 +54,31 @@ def watch(*, quiet: bool = False) -> Watch:
         say(text)
 
     def step(record: dict[str, Any]) -> None:
+        newest.update(record)
         now, last = time.monotonic(), record["step"] == record["steps"]
         if REWARD in record and not begun:
             begun.update(record)
-        if not last and record["step"] > 1 and now - shown["time"] < (0.1 if live else SECONDS_BETWEEN_LINES):
-            return
-        shown["time"] = now
+        if last or record["step"] == 1 or now - shown["time"] >= (0.1 if live else SECONDS_BETWEEN_LINES):
+            shown["time"] = now
+            show(record)
+
+    def show(record: dict[str, Any]) -> None:
+        shown["step"] = record["step"]
         line = step_line(record)
         if live:
             print("\r\x1b[K" + line, end="", file=sys.stderr, flush=True)
             shown["open"] = True
         else:
             say(line)
-        if last and begun:
-            sentence(f"Attempts of step {begun['step']}: {attempts(begun)}; of step {record['step']}: {attempts(record)}")
 
-    return Watch(sentence, step)
+    def done() -> None:
+        # A run that stopped early ends at a step whose line was perhaps left out.
+        if newest and shown["step"] != newest["step"]:
+            show(newest)
+        if begun and newest["step"] > begun["step"]:
+            sentence(f"Attempts of step {begun['step']}: {attempts(begun)}; of step {newest['step']}: {attempts(newest)}")
+
+    return Watch(sentence, step, done)
 
 
 def step_line(record: dict[str, Any]) -> str:
@@ -110,3 +120,18 @@ def print_rows(rows: list[dict[str, Any]], columns: dict[str, Callable[[dict[str
     for row in rows:
         table.add_row(*(get(row) for get in columns.values()))
     Console(highlight=False, markup=False).print(table)
+
+
+def print_entries(rows: list[dict[str, Any]]) -> None:
+    """Print each row with everything that is known of it, under its name: for what has too much to say for a table."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    for row in rows:
+        console.print(Text(str(row["name"]), style="bold"))
+        for key, value in row.items():
+            said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            if key != "name" and said:
+                console.print(Padding(said if key == "about" else f"{key.replace('_', ' ')}: {said}", (0, 0, 0, 4)))

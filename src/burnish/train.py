@@ -16,6 +16,7 @@ from burnish.devices import Ranks
 from burnish.errors import RunError
 from burnish.models import Model, forward
 from burnish.optim import Optimizer, Schedule
+from burnish.train_room import Room, run_pieces
 from burnish.types import Batch, Loss, Objective
 
 if TYPE_CHECKING:
@@ -58,34 +59,30 @@ def train(
     clip: float,
     first: int = 0,
     ranks: Ranks | None = None,
+    room: Room | None = None,
 ) -> Iterator[Step]:
     """Yield a Step after each optimizer update, from step `first` to the schedule's end; `clip` 0 leaves gradients as they are.
 
     Each term is divided once by its count over all micro-batches and ranks of the step, so that how a step is cut into
-    micro-batches cannot change its result. Raises RunError, weights untouched, where a loss or the gradient is not finite.
+    micro-batches cannot change its result; `room` says how large they may be, and learns of it where memory runs out. Raises
+    RunError, weights untouched, where a loss or the gradient is not finite, or a row does not fit into memory.
     """
     import torch
 
-    ranks = ranks or Ranks()
+    ranks, room = ranks or Ranks(), room or Room()
     parameters = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
     optimizer.zero_grad(set_to_none=True)  # what a step that was interrupted may have left
     for number in range(first, schedule.steps):
         started = time.perf_counter()
         micro_batches = batches(number)
-        counts = ranks.sum(_step_counts(tasks, micro_batches, model))
+        counts = ranks.sum(step_counts(tasks, micro_batches, model))
         _refuse_unlearnable(number, tasks, counts, micro_batches, ranks)
+        passes = add_gradients(model, micro_batches, tasks=tasks, counts=counts, optimizer=optimizer, room=room)
         sums = _zero_sums(tasks, model)
-        suspects: list[Batch] = []
-        for batch in micro_batches:
-            task = tasks[batch.task]
-            loss = task.objective.function(forward(model, batch, task.objective.needs), batch, **task.options)
-            # A term that nothing in the step counts towards has the sum 0 and the denominator 0: it adds nothing.
-            means = [term / counts[batch.task, name].clamp(min=1e-12) for name, term in loss.terms.items()]
-            total = task.weight * torch.stack(means).sum()
-            total.backward()
-            _add(sums, batch.task, loss)
-            if not math.isfinite(total.item()):
-                suspects.append(batch)
+        for one in passes:
+            _add(sums, one.batch.task, one.loss)
+        suspects = [one.batch for one in passes if not math.isfinite(one.total)]
+        room.agree(ranks)
         ranks.reduce_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip or math.inf, foreach=True).item()
         if ranks.agree(bool(suspects) or not math.isfinite(norm)):
@@ -100,7 +97,54 @@ def train(
         yield _step(number, ranks.sum(sums), counts, norm, schedule(number), time.perf_counter() - started)
 
 
-def _step_counts(tasks: Mapping[str, TaskLoss], micro_batches: Sequence[Batch], model: Model) -> dict[Any, torch.Tensor]:
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What is left of a piece of a step once its gradient was added: the piece, its sums, and what it adds to the loss."""
+
+    batch: Batch
+    loss: Loss
+    total: float
+
+
+def add_gradients(
+    model: Model,
+    micro_batches: Sequence[Batch],
+    *,
+    tasks: Mapping[str, TaskLoss],
+    counts: Mapping[Any, torch.Tensor],
+    optimizer: Optimizer,
+    room: Room,
+) -> list[Pass]:
+    """Add the gradient of all micro-batches, in pieces as small as the memory wants them, and return what each gave."""
+
+    def run(batch: Batch) -> Pass:
+        import torch
+
+        task = tasks[batch.task]
+        loss = task.objective.function(forward(model, batch, task.objective.needs), batch, **task.options)
+        # A term that nothing in the step counts towards has the sum 0 and the denominator 0: it adds nothing.
+        means = [term / counts[batch.task, name].clamp(min=1e-12) for name, term in loss.terms.items()]
+        total = task.weight * torch.stack(means).sum()
+        total.backward()
+        return Pass(batch, _detached(loss), total.item())
+
+    return run_pieces(
+        micro_batches,
+        run,
+        room=room,
+        divisible=lambda batch: tasks[batch.task].objective.additive,
+        forget=optimizer.zero_grad,
+        advice="" if model.target.recompute else "set train.recompute = true, ",
+    )
+
+
+def _detached(loss: Loss) -> Loss:
+    """Return a loss without its graph."""
+    terms = {name: term.detach() for name, term in loss.terms.items()}
+    return Loss(terms, {name: (value.detach(), count.detach()) for name, (value, count) in loss.metrics.items()})
+
+
+def step_counts(tasks: Mapping[str, TaskLoss], micro_batches: Sequence[Batch], model: Model) -> dict[Any, torch.Tensor]:
     """Return {(task, term): denominator} over this rank's micro-batches, with a key for every task so that ranks agree on the keys."""
     import torch
 
@@ -155,10 +199,10 @@ def _zero_sums(tasks: Mapping[str, TaskLoss], model: Model) -> dict[Any, torch.T
 def _add(sums: dict[Any, torch.Tensor], task: str, loss: Loss) -> None:
     """Add a micro-batch's terms, and its metrics with their counts, to the step's sums."""
     for name, term in loss.terms.items():
-        sums[task, name] += term.detach()
+        sums[task, name] += term
     for name, (value, count) in loss.metrics.items():
-        sums[task, name, "sum"] += value.detach()
-        sums[task, name, "count"] += count.detach()
+        sums[task, name, "sum"] += value
+        sums[task, name, "count"] += count
 
 
 def _not_finite(number: int, norm: float, batches: Sequence[Batch]) -> RunError:

@@ -7,6 +7,7 @@ before a checkpoint is taken up again: what the policy said before step 0 is rea
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from burnish import config
@@ -14,10 +15,13 @@ from burnish.data.batching import FixedBatches, MixedBatches
 from burnish.data.render_pairs import unrelated
 from burnish.errors import ConfigError
 from burnish.models import Model, load_model
+from burnish.models.fast import keep
 from burnish.prepare_task import TaskPlan
 from burnish.reference import Units, WithDivergence, cached, key_of, log_probabilities, with_reference
+from burnish.reference_kept import kept, weights_digest
 from burnish.sampling import Options
 from burnish.teacher import fill as fill_teacher
+from burnish.tune_layout import is_shared
 from burnish.tune_rollouts import WithAttempts, make_rollouts
 from burnish.tune_taught import OwnAnswers
 from burnish.types import Batch, Pair, Rated
@@ -67,7 +71,7 @@ def _of_task(running: Running, part: TaskPlan, *, between: Callable[[], None]) -
     units = _with_reference(running, part, part.sequences, "reference") if part.reads("reference") else part.sequences
     if part.reads("teacher"):
         return _taught(running, part, units, between=between)
-    fixed = _fixed(running, part, units)
+    fixed = _fixed(running, part, units, between=between)
     if not part.reads("divergence"):
         return fixed
     examples = [example for example in part.gathered.examples["train"] if isinstance(example, Rated | Pair)]
@@ -91,7 +95,7 @@ def _taught(running: Running, part: TaskPlan, units: Units, *, between: Callable
     teacher = load_model(name, running.model.target)
     flat = [sequence for unit in units for sequence in unit]
     filled = iter(fill_teacher(teacher, running.model.tokenizer, flat, candidates=CANDIDATES, tokens=part.config.train.tokens))
-    fixed = _fixed(running, part, [[next(filled) for _ in unit] for unit in units])
+    fixed = _fixed(running, part, [[next(filled) for _ in unit] for unit in units], between=between)
     if share == 0:
         return fixed
     settings, tasks = part.config, part.tasks("train")
@@ -111,14 +115,15 @@ def _taught(running: Running, part: TaskPlan, units: Units, *, between: Callable
     )
 
 
-def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
+def _fixed(running: Running, part: TaskPlan, units: Units, *, between: Callable[[], None]) -> FixedBatches:
     train = part.config.train
     return FixedBatches(
-        examples=units,
+        examples=_kept(running, part, units, between=between),
         order=part.order(),
         batch=train.batch,
         tokens=train.tokens,
         packing=train.packing,
+        shared=is_shared(running.model, part),
         pad_id=running.model.pad_id(),
         device=running.model.device,
         rank=running.ranks.rank,
@@ -129,18 +134,57 @@ def _fixed(running: Running, part: TaskPlan, units: Units) -> FixedBatches:
     )
 
 
+def _kept(running: Running, part: TaskPlan, units: Units, *, between: Callable[[], None]) -> Units:
+    """Return the units with what the layers below all that moves say of them, computed once, where the run chose so.
+
+    Raises ConfigError where the run asks for it and it cannot be.
+    """
+    asked, limit = part.config.train.reuse, running.model.target.kept
+    if not limit or part.rows.change is not None:  # rows that differ from epoch to epoch say nothing twice
+        return units
+
+    def progress(line: str) -> None:
+        between()
+        if line:
+            running.watch.say(line)
+
+    kept, told = keep(
+        running.model,
+        units,
+        limit=limit // running.ranks.size,
+        tokens=part.config.train.tokens,
+        undropped=bool(asked),
+        all_or_none=not part.objective.additive,
+        needs=part.objective.needs,
+        between=progress,
+    )
+    if asked and kept is units:
+        raise ConfigError(f"train.reuse = true: {told or 'no layer is frozen below all that moves'} Leave it out.")
+    if told:
+        running.watch.say(told)
+    return kept
+
+
 def _multiple(model: Model) -> int:
     """Return what the length of padded rows is a multiple of; never past the positions that a model has a table of."""
     return 64 if model.target.compiled and model.max_length % 64 == 0 else 1
 
 
 def _with_reference(running: Running, part: TaskPlan, units: Units, name: str) -> Units:
-    """Return the units with what the policy says of them before step 0, read once and kept in the run directory."""
+    """Return the units with what the policy says of them before step 0: read once, kept in the run directory and for other runs."""
     train, flat = part.config.train, [sequence for unit in units for sequence in unit]
+    laid: dict[str, Any] = {"tokens": train.tokens, "packing": train.packing, "shared": is_shared(running.model, part)}
+
+    def read() -> list[Any]:
+        running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
+        return log_probabilities(running.model, flat, say=running.watch.say, **laid)
 
     def compute() -> list[Any]:
-        running.watch.say(f"Reading what the model says before tuning: {len(flat):,} sequences, once")
-        return log_probabilities(running.model, flat, tokens=train.tokens, packing=train.packing, say=running.watch.say)
+        begins_as_base = running.plan.technique.reference == "adapter_off"
+        weights = weights_digest(running.model, without=running.names if begins_as_base else ())
+        # How a pass is cut and computed rounds it: only a run that would have read the very same numbers takes them.
+        numbers = f"{replace(running.model.target, threads=0)} {laid}"
+        return kept(key_of(flat, fingerprint=f"{weights} {numbers}"), compute=read, say=running.watch.say)
 
     key = key_of(flat, fingerprint=_fingerprint(running))
     path = running.run.path / f"{name}-{part.name}.safetensors"

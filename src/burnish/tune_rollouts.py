@@ -1,35 +1,27 @@
 """Reinforcement learning as a source of batches of a run: attempts, judged by the run's rewards, against the model before step 0.
 
 Enters: a run under way, before a checkpoint is taken up again. Leaves: `Rollouts` for the loop; what it tells after a step; its state for
-checkpoints. What judges answers is made here from the run file: scores by name, and reward models.
+checkpoints. What judges answers is made in `tune_rewards`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from burnish import config
-from burnish.data.dialog import Frame
-from burnish.data.render import Renderer
-from burnish.data.render_pairs import judged_sequences, within_pairs
-from burnish.errors import ConfigError
-from burnish.evaluate import resolve_scores
-from burnish.models import Model, forward, load_model
+from burnish.models import Model, forward
 from burnish.prepare_task import TaskPlan
-from burnish.reading import head_scores
-from burnish.rewards import LengthGuard, Part, rewards
 from burnish.rollouts import Rollouts
 from burnish.rollouts_plan import Plan
 from burnish.rollouts_watch import warnings
-from burnish.scores import SCORES
-from burnish.scores.parts import mean
+from burnish.tune_layout import is_shared
+from burnish.tune_rewards import as_score, guard_of, judges_of, longest_attempt
 from burnish.tune_taught import OwnAnswers
-from burnish.types import Answer, Batch, Message, Rated, Score, Task, content
+from burnish.types import Batch, Score
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +40,11 @@ class WithAttempts:
         """Return this rank's micro-batches of a step, task after task."""
         return [*self.fixed(step), *(batch for rollouts in self.attempts.values() for batch in rollouts(step))]
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch of each task."""
+        sources = [getattr(self.fixed, "largest", list), *(rollouts.largest for rollouts in self.attempts.values())]
+        return [batch for source in sources for batch in source()]
+
 
 def _attempts(source: Any) -> Mapping[str, Rollouts]:
     """Return the rollouts of a source of batches, by what its figures and its state are told under; "" stands for the only task."""
@@ -60,13 +57,12 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
     """Return the attempts of a task as a source of batches, `prompts` to a rollout. Raises ConfigError for what cannot be made."""
     settings = part.config
     options, chosen = settings.objective.options, settings.rollout
-    longest = chosen.max_tokens or settings.evaluate.max_tokens or 64
     needs_reference = chosen.kl > 0 or part.reads("reference")
     plan = Plan(
         advantage=part.objective.advantage_of(options),  # pyright: ignore[reportArgumentType]  (the plan refuses another)
         prompts=prompts,
         samples=chosen.samples,
-        max_tokens=longest,
+        max_tokens=longest_attempt(part),
         temperature=chosen.temperature,
         inner=chosen.inner,
         kl=chosen.kl,
@@ -76,63 +72,23 @@ def make_rollouts(running: Running, part: TaskPlan, *, prompts: int, between: Ca
         seed=settings.seed,
         tokens=settings.train.tokens,
         packing=settings.train.packing,
+        shared=is_shared(running.model, part),
         batch=settings.evaluate.batch,
     )
     return Rollouts(
         model=running.model,
         renderer=part.renderer,
         tasks=part.tasks("train"),
-        parts=_parts(part, running),
+        parts=judges_of(part, running.plan.resolved, running.model.target),
         plan=plan,
-        guard=None if chosen.soft_limit is None else LengthGuard(soft=chosen.soft_limit, limit=longest),
+        guard=guard_of(part),
         reference=_reference(running) if needs_reference else None,
         between=between,
         rank=running.ranks.rank,
         ranks=running.ranks.size,
+        processes=running.ranks,
+        own_logprobs=part.objective.own_logprobs,
     )
-
-
-def _parts(part: TaskPlan, running: Running) -> list[Part]:
-    """Return what judges the answers: what the run names, or its first score."""
-    chosen = part.config.rollout.reward
-    if not chosen:
-        usable = [name for name, score in resolve_scores(part.config.score).items() if score.needs == "text"]
-        if not usable:
-            raise ConfigError(f"score: none of {', '.join(part.config.score)} is one of an answer's text, so none can be a reward.")
-        return [Part(name=usable[0], judge=resolve_scores(usable[:1])[usable[0]])]
-    found = []
-    for reward in chosen:
-        if reward.model is not None:
-            found.append(Part(name=reward.model, judge=reward_model(reward.model, running), weight=reward.weight))
-            continue
-        assert reward.score is not None, "prepare refuses a part that is neither"
-        judge = resolve_scores([reward.score])[reward.score]
-        if judge.needs != "text":
-            fitting = ", ".join(name for name, score in SCORES.items() if score.needs == "text")
-            raise ConfigError(f"rollout.reward: {reward.score!r} is no score of an answer's text. Suitable: {fitting}.")
-        found.append(Part(name=reward.score, judge=judge, weight=reward.weight))
-    return found
-
-
-def reward_model(name: str, running: Running) -> Callable[..., np.ndarray]:
-    """Return what judges answers by a reward model: a number each, more being better. Raises ConfigError for another kind of model."""
-    model = load_model(config.named_model(running.plan.resolved, name), running.model.target)
-    if model.spec is None or model.spec.problem != "reward":
-        raise ConfigError(f'rollout.reward: model = {name!r} is no reward model. Tune one first: objective = "reward".')
-    settings = model.found.settings
-    limit = int(settings.get("max_length") or model.max_length)
-    renderer = Renderer(model.tokenizer, limit, model.end_ids(), Frame(settings.get("system"), settings.get("prompt")))
-
-    def judge(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
-        rows = [
-            Rated(messages=(*task.messages, Message(role="assistant", content=content(one.text))), rating=0.0, origin=task.origin)
-            for one, task in zip(answers, tasks, strict=True)
-        ]
-        read = [within_pairs(judged_sequences(renderer, row, group=1), limit, policy="cut") for row in rows]
-        scores = head_scores(model, [one for part in read for one in part], tokens=running.plan.resolved.config.train.tokens)
-        return np.asarray([float(score_NC[0, 0]) for score_NC in scores])
-
-    return judge
 
 
 # ---------------------------------------------------------------------------------------------------------- the model before step 0
@@ -202,19 +158,8 @@ def warned(source: Any, scores: list[tuple[int, float]]) -> list[str]:
 
 def worth_of(source: Any) -> dict[str, Score]:
     """Return by task ("" for the only one) the reward as a score of held-out answers; none where it is a score that stands by itself."""
-    return {
-        above.removesuffix("/"): _as_score(rollouts)
-        for above, rollouts in _attempts(source).items()
-        if rollouts.guard is not None or len(rollouts.parts) > 1 or not isinstance(rollouts.parts[0].judge, Score)
-    }
-
-
-def _as_score(rollouts: Rollouts) -> Score:
-    def statistics(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
-        values_S = rewards(answers, tasks, rollouts.parts, guard=rollouts.guard).total_S
-        return np.stack([values_S, np.ones(len(values_S))], axis=1)
-
-    return Score(statistics=statistics, combine=mean, best=float("inf"))
+    found = {above.removesuffix("/"): as_score(made.parts, made.guard) for above, made in _attempts(source).items()}
+    return {name: score for name, score in found.items() if score is not None}
 
 
 def state_of(source: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -12,14 +12,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from burnish import checkpoint, config, runs
 from burnish.config import Resolved
-from burnish.devices import Device, Ranks, apply_device, choose_device, missing_compiler
+from burnish.devices import Device, Ranks, apply_device, choose_device, machine_memory, missing_compiler
 from burnish.errors import ConfigError, UsageError
-from burnish.models import Found, find_model, fingerprint, restore_weights, save_model
+from burnish.models import Found, can_compile, find_model, fingerprint, restore_weights, save_model, set_up
 from burnish.prepare import Plan, registries
+from burnish.tune_layout import wants_sharing
 from burnish.tune_rollouts import load_state, state_of
 from burnish.tune_state import Progress, Running
 
@@ -44,6 +45,7 @@ def save(running: Running) -> None:
     settings, progress = running.plan.resolved.config, running.progress
     if running.saved == progress.step:
         return
+    progress.positions = running.room.positions
     if running.ranks.rank == 0:
         names = running.names
         rng_tensors, rng_state = checkpoint.capture_rng()
@@ -187,7 +189,8 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
     settings = plan.resolved.config
     moves_base = plan.technique.saves == "model"
     chosen = choose_device(settings.dtype, moves_base=moves_base, threads=settings.threads)
-    chosen = replace(chosen, compiled=_compiled(plan, chosen))
+    chosen = replace(chosen, compiled=_compiled(plan, chosen), quick=_quick(plan, chosen))
+    chosen = replace(chosen, shared=wants_sharing(plan), kept=_kept(plan))
     if resumed and run.environment_json.is_file():
         before = Device(**json.loads(run.environment_json.read_text(encoding="utf-8"))["numbers"])
         if before.name != chosen.name:
@@ -195,27 +198,52 @@ def chosen_device(plan: Plan, run: runs.Run, *, resumed: bool) -> Device:
                 f"{run.path} was started on {before.name}, and this machine offers {chosen.name}: the result would differ. "
                 f"Resume it there, or start anew with output=DIR."
             )
+        if before.quick == "loops" and chosen.quick != "loops":
+            raise UsageError(
+                f"{run.path} was started with loops that cannot be compiled here. {can_compile()} Or start anew with output=DIR."
+            )
         apply_device(before)
-        return before
+        chosen = before
+    set_up(chosen)
     return chosen
 
 
-LONG_RUN = 3_000_000
-"""Tokens from which layers are compiled: some ten minutes of eager steps on two cores, beside which the start no longer counts."""
+def _quick(plan: Plan, device: Device) -> Literal["no", "torch", "loops"]:
+    """Return whether the run takes the pieces of `models/fast`, and with whose loops: as it says, and as the machine can."""
+    if not plan.resolved.config.train.fast:
+        return "no"
+    return "loops" if device.name == "cpu" and can_compile() is None else "torch"
+
+
+KEPT_SHARE = 0.25
+"""Part of the machine's memory that may hold what frozen layers say."""
 
 
 def _compiled(plan: Plan, device: Device) -> bool:
-    """Return whether the layers are compiled: as the run says, else by what is to be done; ConfigError where it cannot be."""
+    """Return whether the layers are compiled, which the run must ask for; ConfigError where it cannot be.
+
+    On a CPU the quick pieces need a second to start and are as fast: a whole model of the shape of 135 million parameters reached 0.75 of
+    the peak of matrix products by them and 0.66 compiled (4 of its 30 layers, one core with AVX512-BF16, interleaved).
+    """
     wanted, lacking = plan.resolved.config.train.compile, missing_compiler(device.name)
     if wanted and lacking:
         raise ConfigError(f"train.compile = true: {lacking}")
-    if wanted is not None:
-        return wanted
+    return wanted
+
+
+def _kept(plan: Plan) -> int:
+    """Return how many bytes of hidden states may be kept: a share of the machine's memory where rows come more than once.
+
+    Raises ConfigError where the run asks for it and no row stays as it is.
+    """
     train = plan.resolved.config.train
-    mean = sum(sequence.length for sequence in plan.sequences()) / sum(len(part.sequences) for part in plan.parts.values())
-    long = mean * train.batch * (train.steps or 1) >= LONG_RUN
-    # Only what was measured: a whole model on a processor with fast bfloat16 products.
-    return long and lacking is None and device.name == "cpu" and device.products == "bfloat16" and plan.technique.saves == "model"
+    same = {name: part for name, part in plan.parts.items() if part.rows.learned and part.rows.change is None}
+    if train.reuse and not same:
+        raise ConfigError("train.reuse = true: no row of this run says the same twice (masked texts, or the model's own attempts).")
+    seen = train.batch * (train.steps or 1)
+    shares = dict(zip(plan.parts, plan.shares(), strict=True))
+    again = any(shares[name] * seen > len(part.sequences) for name, part in same.items())
+    return int(KEPT_SHARE * machine_memory()) if train.reuse or (again and train.reuse is None) else 0
 
 
 def resume(running: Running, path: Path) -> None:
@@ -231,6 +259,7 @@ def resume(running: Running, path: Path) -> None:
     load_state(running.batches, state.get("batches"), part("batches/"))
     running.progress = Progress(**state["progress"])
     running.saved = running.progress.step
+    running.room.positions = running.progress.positions
     running.schedule = replace(running.schedule, warmup=running.progress.warmup)
     if running.ranks.rank == 0:
         runs.rewind_metrics(running.run, running.progress.step, evaluated=running.progress.evaluated)

@@ -15,6 +15,7 @@ from burnish.models import Model
 from burnish.optim import Optimizer, Schedule
 from burnish.prepare import Plan
 from burnish.signals import Stop
+from burnish.train_room import Room
 from burnish.types import Answer, Batch, Task
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a person is told while a run goes on: sentences, and a record per step (see `tune._record`)."""
+    """What a person is told while a run goes on: sentences, a record per step (see `tune_log.log`), and that there are no more steps."""
 
     say: Callable[[str], None] = lambda text: None
     step: Callable[[dict[str, Any]], None] = lambda record: None
+    done: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Progress:
     """(step, score on dev rows) so far, more being better."""
     warmup: int = 0
     """Steps of warm-up, fixed when the run began: a run may be lengthened on resume, its past may not change."""
+    positions: int = 0
+    """What `Room` was bounded to when this was saved."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +70,10 @@ class Running:
     batches: Callable[[int], list[Batch]] = lambda step: []
     events: runs.EventWriter | None = None
     saved: int = -1
+    room: Room = field(default_factory=Room)
+    """How large micro-batches may be."""
+    peak: int = 0
+    """The most bytes held before the count was last begun anew (`tune_memory.measure`)."""
 
     @property
     def names(self) -> dict[str, torch.nn.Parameter]:

@@ -71,6 +71,10 @@ class OwnAnswers:
             units[place] = [sequence]
         return replace(self.source, examples=units).cut([(place, epoch) for place, (_, epoch) in enumerate(rows)])
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the given answers can make."""
+        return self.source.largest()
+
     def _answered(self, rows: Many[tuple[int, int]]) -> list[Sequence]:
         """Return the model's own answer to each row, with the teacher's streams."""
         answers: list[Any] = [None] * len(rows)

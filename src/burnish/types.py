@@ -57,6 +57,7 @@ __all__ = [
     "Example",
     "Expected",
     "ImagePart",
+    "Kept",
     "Labelled",
     "Layout",
     "Loss",
@@ -105,6 +106,17 @@ STREAMS: dict[str, str] = {
 """The streams that objectives read, by name; float32 [N] where no shape is given."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Hidden states that a model holds of a sequence (`models.fast.frozen`): their first row, one for each token that is left of it.
+
+    Where only some places are read, the others are left out of the sequence; `tokens` is how many it stands for.
+    """
+
+    row: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
     """Tokens, and the places where something is predicted (read-outs): one example rendered for one model.
@@ -126,6 +138,8 @@ class Sequence:
     role: str = "policy"
     text_bytes: int = 0
     """UTF-8 bytes of the text that the read-outs predict, for bits per byte."""
+    kept: Kept | None = None
+    """Where the model keeps what its frozen layers say of this sequence; None where they are run."""
 
     @property
     def length(self) -> int:
@@ -140,14 +154,22 @@ class Layout:
     input_ids_BT; position_ids_BT, which restart at each sequence; document_BT the sequence a position belongs to (-1: padding), or
     None where each row holds one sequence padded on the right, which needs no mask in a causal model; row_S and start_S say where a
     sequence begins.
+
+    In the shared layout a group's common prefix stands once: the first prefix_S tokens of a sequence begin at before_S, the others at
+    start_S. pieces_PK holds first and end of each piece of the row, and of the piece that it continues.
     """
 
-    kind: Literal["padded", "packed"]
+    kind: Literal["padded", "packed", "shared"]
     input_ids_BT: torch.Tensor
     position_ids_BT: torch.Tensor
     document_BT: torch.Tensor | None
     row_S: torch.Tensor
     start_S: torch.Tensor
+    prefix_S: torch.Tensor | None = None
+    before_S: torch.Tensor | None = None
+    pieces_PK: torch.Tensor | None = None
+    kept_BT: torch.Tensor | None = None
+    """Row of the model's kept hidden states at each position, in the machine's memory; None where the whole model runs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +190,7 @@ class Batch:
     task: str
     origins: tuple[Origin, ...]
     tokens: int
-    """Real (not padding) tokens."""
+    """Tokens of the data, no padding: in the shared layout too, a prompt counts once for each sequence that has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,8 +249,16 @@ class Objective:
     advantage: str | Callable[..., str] = "group"
     """How rewards become the stream "advantage" of what it attempts (`rollouts_sequences.Advantage`), perhaps by its options."""
 
+    own_logprobs: bool = False
+    """Whether batches without the stream "sampled" were sampled by the policy as it stands, and an advantage of 0 then adds nothing."""
+
     own_answers: Callable[..., float] | None = None
     """By its options, the share of the rows whose answer the model writes by itself before a teacher's streams are filled; None: none."""
+
+    @property
+    def adds_head(self) -> bool:
+        """Whether it reads by a head that begins as random numbers: not one that writes, nor an encoder's own over the vocabulary."""
+        return self.head not in (None, "masked")
 
     def own_share(self, options: Mapping[str, Any]) -> float:
         """Return the share of the rows that the model answers by itself with these options."""

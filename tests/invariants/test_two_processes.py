@@ -68,9 +68,9 @@ def alone(folder: Path) -> dict[str, Any]:
     return trajectories(str(folder), Ranks())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "attempts"])
 def test_two_processes_equal_one(case: str, both: list[dict[str, Any]], alone: dict[str, Any]) -> None:
-    """Losses, gradient norms and token counts of five steps within 1e-5; both processes end with the same weights, bit for bit."""
+    """Losses (rewards of attempts), gradient norms and token counts of five steps within 1e-5; both processes end with the same weights, bit for bit."""
     first, second = (report[case] for report in both)
     one = alone[case]
     assert first["losses"] == second["losses"]
@@ -87,6 +87,13 @@ def test_the_cases_are_as_uneven_as_they_say(both: list[dict[str, Any]], alone: 
     assert all(second == 0 for _, second in parts["idle"])
     assert any(first != second for first, second in parts["uneven"])
     assert all(sum(pair) == whole for case in CASES for pair, whole in zip(parts[case], alone[case]["parts"], strict=True))
+
+
+def test_what_one_process_finds_of_its_memory_both_keep(both: list[dict[str, Any]], alone: dict[str, Any]) -> None:
+    """One of them ran out of memory and divided its part; the bound is the same on both, and the run, above, what it would have been."""
+    first, second = (report["short"]["room"] for report in both)
+    assert first == second > 0 and alone["short"]["room"] == 0
+    assert all(report[case]["room"] == 0 for report in both for case in CASES if case != "short")
 
 
 def test_pain_2_both_stop_where_one_is_not_finite(both: list[dict[str, Any]]) -> None:

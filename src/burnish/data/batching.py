@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from burnish.data.batching_shared import positions_of, shared_layout
+from burnish.data.largest import largest
 from burnish.types import Batch, Layout, Sequence
 
 if TYPE_CHECKING:
@@ -44,8 +46,12 @@ class FixedBatches:
     """Padded rows are as long as a multiple of this: compiled layers and matrix units are quicker with few shapes, and even ones."""
     mask: bool = False
     """Say which positions are padding: an encoder would read it."""
+    shared: bool = False
+    """Rows lie one behind the other, and what a group has in common stands once (`batching_shared`)."""
     change: Callable[[Many[Sequence], int, int], Many[Sequence]] | None = None
     """What becomes of the sequences of (example, its number, epoch), such as masking; a pure function, so that a step stays one."""
+    sizes: list[int] = field(default_factory=list)
+    """Examples of each epoch that was asked for: so that a step makes the order of its own epoch and not those of all before it."""
 
     def steps_in(self, epochs: int) -> int:
         """Return the number of steps that hold `epochs` epochs, the last one perhaps running over."""
@@ -61,10 +67,12 @@ class FixedBatches:
         found: list[tuple[int, int]] = []
         epoch = 0
         while len(found) < count:
-            numbers = self.order(epoch)
-            taken = numbers[first : first + count - len(found)] if first < len(numbers) else []
-            found += [(int(number), epoch) for number in taken]
-            first = max(0, first - len(numbers))
+            if epoch == len(self.sizes):
+                self.sizes.append(len(self.order(epoch)))
+            if first < self.sizes[epoch]:
+                numbers = self.order(epoch)[first : first + count - len(found)]
+                found += [(int(number), epoch) for number in numbers]
+            first = max(0, first - self.sizes[epoch])
             epoch += 1
         return found
 
@@ -76,11 +84,24 @@ class FixedBatches:
         """Return this rank's micro-batches of some examples, each with the epoch in which it stands."""
         change = self.change or (lambda sequences, number, epoch: sequences)
         units = [unit for number, epoch in rows for unit in units_of(change(self.examples[number], number, epoch))]
-        cut = cut_packed(units, self.tokens) if self.packing else cut_padded(units, self.tokens)
+        batches = []
+        for kept in (False, True):  # a micro-batch begins at the first layer, or at what is kept of all its sequences
+            part = [unit for unit in units if all(one.kept is not None for one in unit) == kept]
+            laid: dict[str, Any] = {"packing": self.packing, "shared": self.shared and not kept}
+            tokens = self.tokens
+            if laid["shared"]:  # a row that held a whole step would leave all ranks but one without work
+                tokens = min(tokens, -(-sum(map(positions_of, part)) // self.ranks))
+            batches += [(micro, laid) for micro in cut_units(part, tokens, **laid)]
         return [
-            collate(micro, packing=self.packing, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
-            for micro in cut[self.rank :: self.ranks]
+            collate(micro, **laid, pad_id=self.pad_id, device=self.device, multiple=self.multiple, mask=self.mask)
+            for micro, laid in batches[self.rank :: self.ranks]
         ]
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make, whatever their order."""
+        numbers, _ = largest(self.examples, batch=self.batch, tokens=self.tokens, packing=self.packing or self.shared)
+        batches = replace(self, rank=0, ranks=1).cut([(number, 0) for number in numbers])
+        return [max(batches, key=lambda batch: batch.layout.input_ids_BT.numel())]
 
 
 class Rows(Protocol):
@@ -92,6 +113,10 @@ class Rows(Protocol):
 
     def cut(self, rows: Many[tuple[int, int]]) -> list[Batch]:
         """Return this rank's micro-batches of some examples."""
+        ...
+
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch that the rows can make."""
         ...
 
 
@@ -129,6 +154,10 @@ class MixedBatches:
                 batches += part.cut(part.rows(first, end - first))
         return batches
 
+    def largest(self) -> list[Batch]:
+        """Return the largest micro-batch of each task."""
+        return [batch for part in self.parts for batch in part.largest()]
+
 
 def shares_of(rows: Many[int], given: Many[float | None], *, temperature: float = 1.0) -> list[float]:
     """Return each task's part of a step: as given, else in proportion to its rows to the power of 1 / temperature.
@@ -159,6 +188,13 @@ def units_of(sequences: Many[Sequence]) -> list[list[Sequence]]:
     return [*groups.values(), *([sequence] for sequence in sequences if sequence.group == 0)]
 
 
+def cut_units(units: Iterable[list[Sequence]], tokens: int, *, packing: bool, shared: bool = False) -> list[list[Sequence]]:
+    """Return micro-batches within the budget, which counts positions of the layout; a unit's sequences stay together."""
+    if shared:
+        return cut_packed(units, tokens, size=positions_of)
+    return (cut_packed if packing else cut_padded)(units, tokens)
+
+
 def cut_padded(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequence]]:
     """Return micro-batches of like lengths whose padded size stays within the budget; a unit's sequences stay together.
 
@@ -179,20 +215,25 @@ def cut_padded(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequen
     return micro_batches
 
 
-def cut_packed(units: Iterable[list[Sequence]], tokens: int) -> list[list[Sequence]]:
-    """Return micro-batches that are filled one behind the other up to the budget, by first fit, the longest unit first."""
+def cut_packed(
+    units: Iterable[list[Sequence]], tokens: int, *, size: Callable[[list[Sequence]], int] | None = None
+) -> list[list[Sequence]]:
+    """Return micro-batches that are filled one behind the other up to the budget, by first fit, the longest unit first.
+
+    `size` is what a unit takes of the row: its tokens, where nothing else is said.
+    """
+    size = size or _total
     micro_batches: list[list[Sequence]] = []
     room: list[int] = []
-    units = _divided(units, lambda unit: _total(unit) <= tokens)
-    for unit in sorted(units, key=_total, reverse=True):
-        size = _total(unit)
-        fits = next((number for number, free in enumerate(room) if free >= size), None)
+    divided = _divided(units, lambda unit: size(unit) <= tokens)
+    for taken, unit in sorted(((size(unit), unit) for unit in divided), key=lambda pair: pair[0], reverse=True):
+        fits = next((number for number, free in enumerate(room) if free >= taken), None)
         if fits is None:
             micro_batches.append(list(unit))
-            room.append(tokens - size)
+            room.append(tokens - taken)
         else:
             micro_batches[fits] += unit
-            room[fits] -= size
+            room[fits] -= taken
     return micro_batches
 
 
@@ -213,16 +254,31 @@ def _total(unit: list[Sequence]) -> int:
     return sum(sequence.length for sequence in unit)
 
 
-def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: Any, multiple: int = 1, mask: bool = False) -> Batch:
+def collate(
+    sequences: Many[Sequence],
+    *,
+    packing: bool,
+    pad_id: int,
+    device: Any,
+    multiple: int = 1,
+    mask: bool = False,
+    shared: bool = False,
+) -> Batch:
     """Return one micro-batch: the sequences as rows padded on the right, or one behind the other in a single row.
 
-    Padded rows get a length that `multiple` divides, and with `mask` say which positions are real, as an encoder must know; a packed
-    row is as long as it is.
+    With `shared`, what a group has in common stands once in that row. Padded rows get a length that `multiple` divides, and with `mask`
+    say which positions are real, as an encoder must know; a single row is as long as it is.
     """
     import torch
 
     assert len({sequence.task for sequence in sequences}) == 1, "a micro-batch holds one task"
-    layout = packed_layout(sequences, device) if packing else padded_layout(sequences, pad_id, device, multiple=multiple, mask=mask)
+    if shared:
+        layout = shared_layout(sequences, device)
+    elif packing:
+        layout = packed_layout(sequences, device)
+    else:
+        layout = padded_layout(sequences, pad_id, device, multiple=multiple, mask=mask)
+    layout = _with_kept(layout, sequences)
     names = sequences[0].streams.keys()
 
     def joined(parts: list[np.ndarray], kind: torch.dtype) -> torch.Tensor:
@@ -239,8 +295,21 @@ def collate(sequences: Many[Sequence], *, packing: bool, pad_id: int, device: An
         role_S=tuple(sequence.role for sequence in sequences),
         task=sequences[0].task,
         origins=tuple(sequence.origin for sequence in sequences),
-        tokens=sum(sequence.length for sequence in sequences),
+        tokens=sum(sequence.length if sequence.kept is None else sequence.kept.tokens for sequence in sequences),
     )
+
+
+def _with_kept(layout: Layout, sequences: Many[Sequence]) -> Layout:
+    """Return the layout with the rows of the hidden states that the model keeps, if it keeps those of all sequences."""
+    import torch
+
+    kept = [sequence.kept.row for sequence in sequences if sequence.kept is not None]
+    if len(kept) < len(sequences):
+        return layout
+    kept_BT = np.full(layout.input_ids_BT.shape, kept[0], dtype=np.int64)  # padding may name any row
+    for row, start, first, sequence in zip(layout.row_S.tolist(), layout.start_S.tolist(), kept, sequences, strict=True):
+        kept_BT[row, start : start + sequence.length] = first + np.arange(sequence.length)
+    return replace(layout, kept_BT=torch.from_numpy(kept_BT))
 
 
 def _stream(parts: list[np.ndarray], device: Any) -> torch.Tensor:

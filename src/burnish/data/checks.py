@@ -13,7 +13,7 @@ from burnish.data.check_fields import check_fields
 from burnish.data.check_labels import check_labels
 from burnish.data.check_sequences import Policy, check_sequences
 from burnish.data.check_text import check_text
-from burnish.data.duplicates import Clusters, between, exact, near
+from burnish.data.duplicates import NEAR, Clusters, between, exact, near
 from burnish.data.fields import fields
 from burnish.data.findings import SHOWN, Finding, Findings, finding, joined, share
 from burnish.types import Example
@@ -30,17 +30,19 @@ def check_examples(
     *,
     special_tokens: ListOf[str] = (),
     near_duplicates: bool = True,
-    threshold: float = 0.85,
+    threshold: float = NEAR,
     shown: int = SHOWN,
+    near_copies: Clusters | None = None,
 ) -> Findings:
     """Return what is wrong or odd in rows to learn from, and what of them stands in `test`, the user's own held-out rows.
 
     Each finding names the first `shown` rows and counts all. `near_duplicates=False` leaves the search for near copies out (exact ones
-    are always found); `threshold` is the similarity it starts from. Raises ConfigError for a threshold outside (0, 1].
+    are always found); `threshold` is the similarity it starts from; `near_copies` are what it would
+    find, where that is known already. Raises ConfigError for a threshold outside (0, 1].
     """
     texts = [tuple(fields(example)) for example in examples]
     copies = exact(examples)
-    clusters = near(examples, threshold=threshold if near_duplicates else 1.0)
+    clusters = near_copies if near_copies is not None else near(examples, threshold=threshold if near_duplicates else 1.0)
     return joined(
         [
             *check_fields(examples, texts, shown=shown),
@@ -54,7 +56,7 @@ def check_examples(
 
 
 def check_overlap(
-    train: ListOf[Example], test: ListOf[Example], *, threshold: float = 0.85, tolerance: float = LEAK_TOLERANCE, shown: int = SHOWN
+    train: ListOf[Example], test: ListOf[Example], *, threshold: float = NEAR, tolerance: float = LEAK_TOLERANCE, shown: int = SHOWN
 ) -> Findings:
     """Return which test rows stand in `train`: copies (an error above `tolerance` of the test rows), and near copies."""
     pairs = between(train, test, threshold=threshold) if test else ()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from collections.abc import Sequence as ListOf
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,14 @@ from burnish.types import Example
 
 Clusters = tuple[tuple[int, ...], ...]
 
+NEAR = 0.85
+"""Similarity from which rows are called near copies unless another is asked for."""
 GRAM = 5
 PERMUTATIONS = 128
 # Three standard deviations of a similarity estimated from 128 minima; candidates below the threshold by more are not verified.
 MARGIN = 0.1
-# Shingles hashed at a time: bounds the memory of a signature, for rows that are whole books.
-BLOCK = 8192
+# Shingles hashed at a time: bounds the memory of a signature, for rows that are whole books, and stays within a processor's cache.
+BLOCK = 512
 
 
 def exact(examples: ListOf[Example]) -> Clusters:
@@ -41,7 +43,7 @@ def exact(examples: ListOf[Example]) -> Clusters:
     return tuple(tuple(cluster) for cluster in places.values() if len(cluster) > 1)
 
 
-def near(examples: ListOf[Example], *, threshold: float = 0.85) -> Clusters:
+def near(examples: ListOf[Example], *, threshold: float = NEAR) -> Clusters:
     """Return the clusters of rows that are equal or nearly equal, joined in chains: a near b and b near c puts all three together.
 
     Exact copies are in the clusters too, whatever their labels. Only rows with the same pictures are compared. A threshold of 1
@@ -63,7 +65,7 @@ def near(examples: ListOf[Example], *, threshold: float = 0.85) -> Clusters:
     return roots.clusters()
 
 
-def between(first: ListOf[Example], second: ListOf[Example], *, threshold: float = 0.85) -> tuple[tuple[int, int, float], ...]:
+def between(first: ListOf[Example], second: ListOf[Example], *, threshold: float = NEAR) -> tuple[tuple[int, int, float], ...]:
     """Return, for each row of `second` that equals or nearly equals a row of `first`, (index there, own index, similarity).
 
     The most similar row is named, the earliest among equals; a similarity of 1 means equal texts. Raises ConfigError for a
@@ -133,7 +135,7 @@ class _Row(NamedTuple):
     """What is compared of a row: its 5-grams as ascending hashes [K], their MinHash signature, its pictures."""
 
     shingles: np.ndarray
-    signature: Any
+    signature: np.ndarray
     pictures: tuple[str, ...]
 
 
@@ -146,11 +148,10 @@ class _Index:
                 f"The near-duplicate threshold is {threshold}; expected a similarity above 0 and at most 1. "
                 "0.85 is usual; 1 joins only equal texts."
             )
-        from datasketch import MinHash, MinHashLSH
-
         self._threshold = threshold
-        self._empty = MinHash(num_perm=PERMUTATIONS, hashfunc=int, scheme="affine32")
-        self._buckets = MinHashLSH(num_perm=PERMUTATIONS, params=_bands(threshold))
+        bands, self._width = _bands(threshold)
+        # A bucket holds the number of its row, and a list only where there are several: most rows are alone in each of theirs.
+        self._buckets: list[dict[int, int | list[int]]] = [{} for _ in range(bands)]
         self._rows: list[_Row] = []
         self._places: list[int] = []
         # Sizes and the low bytes of the signatures of the remembered rows, in arrays that double: thousands of candidates of a row
@@ -160,10 +161,8 @@ class _Index:
 
     def row(self, text: str, seen: tuple[str, ...]) -> _Row:
         """Return what is compared of a normalised text and its pictures."""
-        shingles_K, signature = _shingles(text), self._empty.copy()
-        for start in range(0, len(shingles_K), BLOCK):
-            signature.update_batch(shingles_K[start : start + BLOCK].tolist())
-        return _Row(shingles_K, signature, seen)
+        shingles_K = _shingles(text)
+        return _Row(shingles_K, _signature(shingles_K), seen)
 
     def add(self, row: _Row, place: int) -> None:
         """Remember a row under its place."""
@@ -171,9 +170,14 @@ class _Index:
         if number == len(self._sizes_B):
             self._sizes_B = np.concatenate([self._sizes_B, np.zeros_like(self._sizes_B)])
             self._minima_BK = np.concatenate([self._minima_BK, np.zeros_like(self._minima_BK)])
-        self._buckets.insert(number, row.signature, check_duplication=False)
+        for bucket, key in zip(self._buckets, self._keys(row), strict=True):
+            held = bucket.get(key)
+            if isinstance(held, list):
+                held.append(number)
+            else:
+                bucket[key] = number if held is None else [held, number]
         self._sizes_B[number] = len(row.shingles)
-        self._minima_BK[number] = row.signature.hashvalues & 0xFF
+        self._minima_BK[number] = row.signature & 0xFF
         self._rows.append(row)
         self._places.append(place)
 
@@ -191,13 +195,28 @@ class _Index:
 
     def _candidates(self, row: _Row) -> list[int]:
         """Return the numbers of the rows worth verifying, ascending."""
-        numbers: list[Any] = self._buckets.query(row.signature)
-        chosen_B = np.sort(np.asarray(numbers, dtype=np.int64))
+        numbers: set[int] = set()
+        for bucket, key in zip(self._buckets, self._keys(row), strict=True):
+            held = bucket.get(key)
+            if held is not None:
+                numbers.update(held if isinstance(held, list) else (held,))
+        if not numbers:
+            return []
+        chosen_B = np.sort(np.fromiter(numbers, dtype=np.int64, count=len(numbers)))
         sizes_B, size = self._sizes_B[chosen_B], len(row.shingles)
         # |A and B| / |A or B| is at most the ratio of the sizes, which costs nothing to know.
         chosen_B = chosen_B[np.minimum(sizes_B, size) >= self._threshold * np.maximum(sizes_B, size)]
-        agreeing_B = np.count_nonzero(self._minima_BK[chosen_B] == (row.signature.hashvalues & 0xFF).astype(np.uint8), axis=1)
+        agreeing_B = np.count_nonzero(self._minima_BK[chosen_B] == (row.signature & 0xFF).astype(np.uint8), axis=1)
         return chosen_B[agreeing_B >= (self._threshold - MARGIN) * PERMUTATIONS].tolist()
+
+    def _keys(self, row: _Row) -> list[int]:
+        """Return the bucket that a row falls into in each band, by a hash of its minima: a wrong neighbour is only a candidate more."""
+        used = len(self._buckets) * self._width
+        bands_BK = row.signature[:used].astype(np.uint64).reshape(len(self._buckets), self._width)
+        factor, keys_B = np.uint64(0x9E3779B97F4A7C15), np.zeros(len(self._buckets), dtype=np.uint64)
+        for place in range(self._width):
+            keys_B = (keys_B ^ bands_BK[:, place]) * factor
+        return keys_B.tolist()
 
 
 def _bands(threshold: float) -> tuple[int, int]:
@@ -210,6 +229,28 @@ def _bands(threshold: float) -> tuple[int, int]:
         key=lambda bands: bands[1],
         default=(PERMUTATIONS, 1),
     )
+
+
+@cache
+def _permutations() -> tuple[np.ndarray, np.ndarray]:
+    """Return the odd factors and the summands [PERMUTATIONS, 1] of the hash functions, the same on every machine."""
+    draw = np.random.Generator(np.random.Philox(key=1))
+    factors_P, summands_P = (draw.integers(2**64, size=(PERMUTATIONS, 1), dtype=np.uint64) for _ in range(2))
+    return factors_P | np.uint64(1), summands_P
+
+
+def _signature(shingles_K: np.ndarray) -> np.ndarray:
+    """Return the MinHash signature [PERMUTATIONS] of a set: the least value of each hash function over it, uint32.
+
+    The upper half of a x + b modulo 2^64 is a universal hash of x. Source: Dietzfelbinger 1996, "Universal hashing and k-wise
+    independent random variables via integer arithmetic without primes"; Broder 1997 for the minima.
+    """
+    factors_P1, summands_P1 = _permutations()
+    least_P = np.full(PERMUTATIONS, 2**64 - 1, dtype=np.uint64)
+    for start in range(0, len(shingles_K), BLOCK):
+        hashes_PK = shingles_K[start : start + BLOCK].astype(np.uint64)[None] * factors_P1 + summands_P1
+        np.minimum(least_P, hashes_PK.min(axis=1), out=least_P)
+    return (least_P >> np.uint64(32)).astype(np.uint32)
 
 
 def _shingles(text: str) -> np.ndarray:

@@ -6,13 +6,11 @@ In: the name. Out: a function (values, origin, **options) -> example like any ot
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from burnish.errors import ConfigError, DataError, suggestion
+from burnish.errors import DataError
+from burnish.named_code import imported
 from burnish.types import Example, Origin
 
 
@@ -21,23 +19,7 @@ def private_function(name: str) -> Callable[..., Example | tuple[Example, ...]]:
 
     Importing runs the module's code. Raises ConfigError where the module cannot be imported or holds no such function.
     """
-    module_name, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # an installed command does not look in the current folder by itself
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"data.format = {name!r}: {error}; run from the folder that holds the module, or put that folder on PYTHONPATH"
-        ) from error
-    except Exception as error:
-        raise ConfigError(f"data.format = {name!r}: importing it failed: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(here)
-    function: Any = getattr(module, attribute, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value)]
-        raise ConfigError(f"data.format = {name!r}: {module_name} has no function {attribute!r}.{suggestion(attribute, known)}")
+    function: Any = imported(name, called="data.format = ")
 
     @functools.wraps(function)
     def guarded(values: Mapping[str, Any], origin: Origin, **options: Any) -> Any:

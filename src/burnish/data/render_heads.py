@@ -57,6 +57,11 @@ class HeadSpec:
     twice: bool = False
 
     @property
+    def restores(self) -> bool:
+        """Whether it is an encoder's own head over the vocabulary: it came with the model, is asked for no answer, and adds no module."""
+        return self.kind == "masked"
+
+    @property
     def types(self) -> tuple[str, ...]:
         """The types of spans that a token head tells."""
         first, step = (1, 2) if self.problem == "flat" else (0, 3)
@@ -155,7 +160,7 @@ class HeadRenderer:
 
     def windows(self, example: Example, *, learn: bool = True) -> list[Window]:
         """Return an example's sequences, each with the characters of its read-outs; `learn=False` asks without knowing the answer."""
-        if self.spec.kind == "masked" and isinstance(example, Text):
+        if self.spec.restores and isinstance(example, Text):
             return self._to_mask(example)
         if isinstance(example, Task):
             example, frame = _as_row(example, self.spec), Frame()  # its text stands in the frame already

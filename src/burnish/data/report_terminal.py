@@ -180,6 +180,10 @@ def _estimate(estimate: Mapping[str, Any]) -> Table:
     for part, size in sorted(memory["parts"].items(), key=lambda item: -item[1]):
         if size:
             table.add_row(f"  {part}", _bytes(size), "")
+    if free := memory.get("free"):
+        table.add_row(
+            "memory free here", _bytes(free), "too little: micro-batches will be divided" if free < memory["expected"] else ""
+        )
     table.add_row("steps", f"{estimate['steps']:,}", "")
     table.add_row("tokens", f"{estimate['tokens']:,.0f}", "")
     table.add_row("time", _duration(seconds["expected"]), f"{_duration(seconds['low'])} to {_duration(seconds['high'])}")

@@ -20,7 +20,7 @@ from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from itertools import pairwise
 
-from burnish.data.duplicates import Roots, between, near
+from burnish.data.duplicates import NEAR, Clusters, Roots, between, near
 from burnish.data.fields import annotation, input_text, key_text, pictures
 from burnish.data.seen import Seen
 from burnish.errors import ConfigError, DataError, combined
@@ -76,17 +76,19 @@ def split(
     near_duplicates: bool = True,
     seen: Seen | None = None,
     reserved: Seen | None = None,
+    copies: Clusters | None = None,
 ) -> Split:
     """Return the rows divided by group into train, dev and test.
 
     `dev` and `test` are shares of the groups, each at least 0 and together below 1. No side that was asked for is empty: where the
     hash leaves one so, the group nearest to it moves; a group of more than half of all rows goes to train. `near_duplicates=False`
     keeps only equal rows, equal inputs and given groups together. Groups with a row that `seen` knows are learned from, so that the
-    shares are those of the others; groups with one that `reserved` knows are tested on. Raises ConfigError for impossible shares,
+    shares are those of the others; groups with one that `reserved` knows are tested on. `copies` are the rows' clusters of near copies where
+    they are known already. Raises ConfigError for impossible shares,
     DataError where there are fewer groups than sides, or too few that were not seen.
     """
     _check_shares(dev, test)
-    keys = group_keys(examples, near_duplicates=near_duplicates)
+    keys = group_keys(examples, near_duplicates=near_duplicates, copies=copies)
     rows = Counter(keys)
     asked = [side for side, share in zip(SIDES, (1.0, dev, test), strict=True) if share > 0]
     if len(rows) < len(asked):
@@ -121,7 +123,7 @@ def _given(place: Mapping[str, float], seen: set[str], reserved: set[str], *, de
     return dict.fromkeys(seen, "train") | {key: "dev" if _unit(seed, f"reserved:{key}") < for_dev else "test" for key in reserved}
 
 
-def overlap(train: ListOf[Example], test: ListOf[Example], *, threshold: float = 0.85) -> Overlap:
+def overlap(train: ListOf[Example], test: ListOf[Example], *, threshold: float = NEAR) -> Overlap:
     """Return which rows of a user's own test file stand in the training file: exactly, nearly, or with the same input.
 
     Raises ConfigError for a threshold outside (0, 1].
@@ -142,14 +144,14 @@ def overlap(train: ListOf[Example], test: ListOf[Example], *, threshold: float =
     )
 
 
-def group_keys(examples: ListOf[Example], *, near_duplicates: bool = True) -> tuple[str, ...]:
+def group_keys(examples: ListOf[Example], *, near_duplicates: bool = True, copies: Clusters | None = None) -> tuple[str, ...]:
     """Return for each row the group that is never divided: its own group, joined with near copies and rows with the same input.
 
     Groups that are joined get the first of their names (by the hash of the name, so that no alphabet decides); rows without a group
     are named by the hash of their content. Pure in the content of the rows, whatever their order.
     """
     roots = Roots(len(examples))
-    for cluster in near(examples, threshold=0.85 if near_duplicates else 1.0):
+    for cluster in copies if copies is not None else near(examples, threshold=NEAR if near_duplicates else 1.0):
         for first, second in pairwise(cluster):
             roots.join(first, second)
     frequent, seen = _instructions(examples), {}

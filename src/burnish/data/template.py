@@ -65,9 +65,10 @@ def render_dialog(tokenizer: Any, dialog: Dialog, weights: Sequence[float]) -> l
     """
     messages = [template_message(message) for message in dialog.messages]
     tools = [dict(tool) for tool in dialog.tools] or None
-    text, _ = _render(tokenizer, messages, tools)
+    text, blocks = _render(tokenizer, messages, tools)
     turns = [number for number, message in enumerate(dialog.messages) if message.role == "assistant"]
-    spans = [_turn_span(tokenizer, messages, tools, turn) for turn in turns]
+    last = len(messages) - 1  # the dialog up to its last message is the dialog
+    spans = [_turn_span(tokenizer, messages, tools, turn, (text, blocks) if turn == last else None) for turn in turns]
     learned = [turn for turn in turns if weights[turn] != 0]
     _refuse_silence(dialog, learned, {turn: whole for turn, (_, _, whole) in zip(turns, spans, strict=True)})
     if all(text[:end] == whole[:end] for (_, end, whole) in spans):
@@ -113,13 +114,15 @@ def _render(
     return texts[0], ([(int(start), int(end)) for start, end in blocks[0]] if marked else None)
 
 
-def _turn_span(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, turn: int) -> tuple[int, int, str]:
+def _turn_span(
+    tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, turn: int, rendered: tuple[str, Any] | None
+) -> tuple[int, int, str]:
     """Return where an assistant turn starts and ends in the text of the dialog up to it, and that text.
 
     It starts where the prompt ends that the model will be given, so that all it will have to write is learned, and ends where the
-    template's last generation block ends, or with the text.
+    template's last generation block ends, or with the text. `rendered` is that dialog where it is rendered already.
     """
-    whole, blocks = _render(tokenizer, messages[: turn + 1], tools)
+    whole, blocks = rendered or _render(tokenizer, messages[: turn + 1], tools)
     try:
         before = _prompt(tokenizer, messages[:turn], tools)
     except DataError:

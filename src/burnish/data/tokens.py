@@ -102,8 +102,7 @@ def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]
 def _together(tokenizer: Any, parts: list[Segment], text: str) -> _Encoded:
     """Return the whole text tokenized at once."""
     ids, offsets = _encode(tokenizer, text)
-    borders = np.cumsum([0, *(len(part.text) for part in parts)])
-    return _Encoded(ids, [_owner(borders, start, end) for start, end in offsets], bytes_per_token(text, offsets))
+    return _Encoded(ids, _owners(parts, offsets), bytes_per_token(text, offsets))
 
 
 def _apart(tokenizer: Any, parts: list[Segment]) -> _Encoded:
@@ -117,10 +116,15 @@ def _apart(tokenizer: Any, parts: list[Segment]) -> _Encoded:
     return found
 
 
-def _owner(borders: np.ndarray, start: int, end: int) -> int | None:
-    """Return the part that holds the characters start..end, None where they straddle two."""
-    first = min(int(np.searchsorted(borders, start, side="right")) - 1, len(borders) - 2)
-    return first if end <= borders[first + 1] else None
+def _owners(parts: list[Segment], offsets: list[tuple[int, int]]) -> list[int | None]:
+    """Return the part that holds the characters start..end of each token, None where they straddle two."""
+    if not parts:
+        return [None] * len(offsets)
+    borders = np.cumsum([0, *(len(part.text) for part in parts)])
+    starts_T, ends_T = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
+    first_T = np.minimum(np.searchsorted(borders, starts_T, side="right") - 1, len(parts) - 1)
+    held = (ends_T <= borders[first_T + 1]).tolist()
+    return [owner if inside else None for owner, inside in zip(first_T.tolist(), held, strict=True)]
 
 
 def _prompts_stand(tokenizer: Any, parts: list[Segment], encoded: _Encoded) -> bool:

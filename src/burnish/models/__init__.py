@@ -7,12 +7,13 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
-from burnish.models.fast import compile_layers
+from burnish.models.fast import can_compile, compile_layers, plain_pieces, recompute_layers, set_up
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
-from burnish.models.forward import as_in_training, forward, hidden_states
+from burnish.models.forward import as_in_training, forward
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.named_heads import add_heads, add_value_head, head_named
+from burnish.models.numbered import numbered_batches
 from burnish.models.save import restore_weights, save_model
 from burnish.models.vocabulary import NOT_ON_ADAPTERS, Added, add_terms, extend
 
@@ -32,6 +33,7 @@ __all__ = [
     "add_value_head",
     "as_in_training",
     "as_plain_network",
+    "can_compile",
     "compile_layers",
     "end_ids",
     "extend",
@@ -40,13 +42,16 @@ __all__ = [
     "forward",
     "head_modules",
     "head_named",
-    "hidden_states",
     "is_encoder",
     "load_model",
     "longest_input",
+    "numbered_batches",
     "open_tokenizer",
+    "plain_pieces",
+    "recompute_layers",
     "refuse_foreign_code",
     "refuse_other_kind",
     "restore_weights",
     "save_model",
+    "set_up",
 ]

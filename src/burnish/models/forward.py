@@ -14,8 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import ModelError
-from burnish.models import virtual
-from burnish.models.fast import attend_as_in_training, read_targets
+from burnish.models import fast, virtual
 from burnish.models.heads import read_scores, refuse_unable
 from burnish.models.named_heads import read_named, read_values
 from burnish.types import Batch, Layout, Outputs
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from burnish.models.load import Model
 
-TILE_ELEMENTS = 16_000_000
-"""Logits computed at once at most: 64 MB in float32."""
+TILE_ELEMENTS = 12_000_000
+"""Logits computed at once at most: 24 MB in bfloat16, which is quickest where the last cache holds some 32 MB."""
 
 TILE_ROWS = 1024
 """Rows in a tile at most: with a small vocabulary, more of them would leave the caches."""
@@ -42,8 +41,8 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
 
     refuse_unable(model, needs, batch.task)
     layout = virtual.make_room(model.network, batch.layout)
-    place_N = layout.row_S[batch.sequence_N] * layout.input_ids_BT.shape[1] + layout.start_S[batch.sequence_N] + batch.at_N
-    with _activations(model):
+    place_N = places(layout, batch)
+    with _activations(model), fast.begun(model.prefix, layout):
         inputs = virtual.with_virtual(model.network, model_inputs(model, layout), layout)
         if "scores" in needs:
             read = read_named if batch.task in model.heads else read_scores
@@ -66,11 +65,16 @@ def forward(model: Model, batch: Batch, needs: tuple[str, ...]) -> Outputs:
     return Outputs(logprobs_N, entropy_N if "entropy" in needs else None, likely_NK, values_N=values_N)
 
 
-def hidden_states(model: Model, batch: Batch) -> torch.Tensor:
-    """Return what the trunk of a model with a head says at the read-outs, [N, H]."""
-    place_N = batch.layout.row_S[batch.sequence_N] * batch.layout.input_ids_BT.shape[1]
-    place_N = place_N + batch.layout.start_S[batch.sequence_N] + batch.at_N
-    return model.trunk()(**model_inputs(model, batch.layout)).last_hidden_state.flatten(0, 1)[place_N]
+def places(layout: Layout, batch: Batch) -> torch.Tensor:
+    """Return where the batch's read-outs stand in the flattened layout, int64 [N]: in a group's common prefix, or behind it."""
+    import torch
+
+    row_N, start_N, at_N = layout.row_S[batch.sequence_N], layout.start_S[batch.sequence_N], batch.at_N
+    if layout.prefix_S is not None:
+        assert layout.before_S is not None
+        rest_N = at_N - layout.prefix_S[batch.sequence_N]
+        start_N, at_N = torch.where(rest_N < 0, layout.before_S[batch.sequence_N], start_N), torch.where(rest_N < 0, at_N, rest_N)
+    return row_N * layout.input_ids_BT.shape[1] + start_N + at_N
 
 
 def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
@@ -78,11 +82,12 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
 
     Rows padded on the right need no mask in a causal model: no real position can see the padding. What keeps packed documents apart
     was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
-    mask that shows each position only its own document. Raises ModelError for a packed batch where neither does. An encoder is told
-    which positions are padding, and counts positions by itself (some begin behind the padding token's number).
+    mask that shows each position only its own document; on a CPU a table of pieces does both, and lets pieces continue others. Raises
+    ModelError for a packed or shared batch where nothing does. An encoder is told which positions are padding, and counts positions by
+    itself (some begin behind the padding token's number).
     """
     if model.encoder:
-        if layout.kind == "packed":
+        if layout.kind != "padded":
             raise ModelError(
                 f"model = {model.found.name!r} is an encoder: it reads in both directions, so packed rows would see each other. Set "
                 f"train.packing = false."
@@ -90,7 +95,19 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
         assert layout.document_BT is not None, "an encoder must be told which positions are padding (collate(mask=True))"
         return {"input_ids": layout.input_ids_BT, "attention_mask": (layout.document_BT >= 0).long()}
     inputs: dict[str, object] = {"input_ids": layout.input_ids_BT, "position_ids": layout.position_ids_BT, "use_cache": False}
-    if layout.kind == "packed":
+    if layout.kind == "padded":
+        return inputs
+    fits = model.window is None or int(layout.position_ids_BT.max()) < model.window
+    if model.pieces == "tiles" and fits and not virtual.is_segment(model.network):
+        inputs["attention_mask"] = fast.as_table(_pieces(layout))
+    elif layout.kind == "shared":
+        if model.pieces == "none" or not fits:
+            raise ModelError(
+                f"model = {model.found.name!r}: what sequences have in common cannot stand once in rows of "
+                f"{int(layout.position_ids_BT.max()) + 1} tokens here: its attention slides, or is of another kind."
+            )
+        inputs["attention_mask"] = fast.pieces_mask(_pieces(layout), layout.input_ids_BT.shape[1], model.weight_dtype, model.device)
+    else:
         assert layout.document_BT is not None
         if model.documents == "mixed":
             raise ModelError(
@@ -99,6 +116,19 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
         if model.documents == "mask":
             inputs["attention_mask"] = document_mask(layout.document_BT, model.weight_dtype)
     return inputs
+
+
+def _pieces(layout: Layout) -> torch.Tensor:
+    """Return the pieces [P, 4] of a row: those of a shared layout, else its documents, each of which continues none."""
+    import torch
+
+    if layout.pieces_PK is not None:
+        return layout.pieces_PK
+    assert layout.document_BT is not None and len(layout.document_BT) == 1
+    _, lengths_P = layout.document_BT[0].unique_consecutive(return_counts=True)
+    end_P = lengths_P.cumsum(0)
+    first_P = end_P - lengths_P
+    return torch.stack([first_P, end_P, first_P, first_P], 1)
 
 
 def document_mask(document_BT: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -117,8 +147,8 @@ def as_in_training(model: Model) -> Iterator[None]:
     """Compute inside the `with` block as where gradients are computed: what is compared with a step must be rounded like it."""
     import torch
 
-    rounded = torch.autocast(model.device.type, torch.bfloat16) if model.target.autocast else nullcontext()
-    with rounded, attend_as_in_training():
+    rounded = torch.autocast(model.device.type, torch.bfloat16) if _rounds(model) else nullcontext()
+    with rounded, fast.attend_as_in_training():
         yield
 
 
@@ -126,9 +156,14 @@ def _activations(model: Model) -> AbstractContextManager[Any]:
     """Return the context in which gradients are computed: bfloat16 activations over float32 weights where the run chose so."""
     import torch
 
-    if not (model.target.autocast and torch.is_grad_enabled()):
+    if not (_rounds(model) and torch.is_grad_enabled()):
         return nullcontext()
     return torch.autocast(model.device.type, torch.bfloat16)
+
+
+def _rounds(model: Model) -> bool:
+    """Return whether activations are bfloat16 over float32 weights: not where a head measures, whose numbers need more than 3 digits."""
+    return model.target.autocast and (model.target.compiled or (model.spec is None and not model.heads))
 
 
 def _through_head(
@@ -137,10 +172,10 @@ def _through_head(
     """Return log-probabilities and entropies by the quick way where the head is one plain matrix."""
     import torch
 
-    if type(head) is not torch.nn.Linear or head.bias is not None:
+    if type(head) is not torch.nn.Linear or head.bias is not None or model.target.quick == "no":
         return _tiled(head, hidden_NH, target_N, entropy)
     rows = max(1, min(TILE_ROWS, TILE_ELEMENTS // _width(head)))
-    return read_targets(hidden_NH, head.weight, target_N, entropy=entropy, rows=rows, compiled=model.target.compiled)
+    return fast.read_targets(hidden_NH, head.weight, target_N, entropy=entropy, rows=rows)
 
 
 def _tiled(

@@ -35,6 +35,9 @@ SUFFIXES: dict[str, str] = {
     "masked": "ForMaskedLM",
 }
 
+ADDED = tuple(kind for kind in SUFFIXES if kind != "masked")
+"""Kinds of heads that a class puts on a network, which begin as random numbers."""
+
 PROBLEM_TYPES = {"single": "single_label_classification", "several": "multi_label_classification", "number": "regression"}
 
 HEAD_NAMES = ("score", "classifier", "qa_outputs")
@@ -96,7 +99,7 @@ def network_class(kind: str | None) -> Any:
 def held_kind(config: Any) -> str | None:
     """Return the kind of head that a folder's configuration says it holds; None for none, or for a language model."""
     name = (getattr(config, "architectures", None) or [""])[0]
-    return next((kind for kind, suffix in SUFFIXES.items() if kind != "masked" and name.endswith(suffix)), None)
+    return next((kind for kind in ADDED if name.endswith(SUFFIXES[kind])), None)
 
 
 def spec_in(settings: Mapping[str, Any]) -> HeadSpec | None:
@@ -125,7 +128,7 @@ def configure(config: Any, spec: HeadSpec, *, name: str, pad_id: int | None) -> 
 
     Raises ModelError where the model already holds a head of another kind, or one with other labels.
     """
-    if spec.kind == "masked":
+    if spec.restores:
         return
     held = held_kind(config)
     names = [str(label) for _, label in sorted((config.id2label or {}).items(), key=lambda item: int(item[0]))]
@@ -165,7 +168,7 @@ def loading_options(config: Any, spec: HeadSpec | None) -> dict[str, Any]:
     """Return options for the loader: names of tensors, where a class calls its trunk otherwise than the language model's class does."""
     from transformers import AutoModelForCausalLM
 
-    if spec is None or spec.kind == "masked" or is_encoder(config) or held_kind(config) is not None:
+    if spec is None or spec.restores or is_encoder(config) or held_kind(config) is not None:
         return {}
     classes: Any = AutoModelForCausalLM._model_mapping
     theirs = classes[type(config)].base_model_prefix
@@ -175,7 +178,7 @@ def loading_options(config: Any, spec: HeadSpec | None) -> dict[str, Any]:
 
 def missing_trunk(network: Any, missing: list[str], *, config: Any, spec: HeadSpec | None) -> list[str]:
     """Return the missing tensors that no new head explains: all of them, unless a head is made."""
-    if spec is None or spec.kind == "masked" or held_kind(config) is not None:
+    if spec is None or spec.restores or held_kind(config) is not None:
         return missing
     prefix = f"{network.base_model_prefix}."
     return [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
@@ -189,7 +192,7 @@ def head_modules(network: Any) -> tuple[str, ...]:
 
     Empty for language models, whose head belongs to what they know. PEFT takes the names as `modules_to_save`.
     """
-    if not any(type(network).__name__.endswith(suffix) for kind, suffix in SUFFIXES.items() if kind != "masked"):
+    if not any(type(network).__name__.endswith(SUFFIXES[kind]) for kind in ADDED):
         return ()
     prefix = f"{network.base_model_prefix}."
     names = [name for name, _ in network.named_parameters()]
@@ -206,7 +209,7 @@ def mark_head(network: Any) -> None:
 
 def refuse_frozen_head(model: Model) -> None:
     """Raise ModelError where a head of random numbers would stay as it is."""
-    if model.spec is None or model.spec.kind == "masked":
+    if model.spec is None or model.spec.restores:
         return
     network = model.plain()
     # PEFT trains a copy of what it saves beside the original, which stays.
@@ -276,7 +279,7 @@ def read_scores(model: Model, batch: Batch, inputs: Mapping[str, Any], place_N: 
         hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
         scores_NC = model.output_head()(hidden_NH)
     elif model.spec.kind == "sequence":
-        if batch.layout.kind == "packed":
+        if batch.layout.kind != "padded":
             raise ModelError(
                 f"model = {model.found.name!r}: its head gives one reading per row of a batch, so rows cannot be packed. Set "
                 f"train.packing = false."
@@ -299,7 +302,7 @@ def whole_scores(model: Model, inputs: Mapping[str, Any]) -> torch.Tensor:
 
 def refuse_unable(model: Model, needs: tuple[str, ...], task: str) -> None:
     """Raise ModelError where an objective asks for what this model does not have for a task."""
-    of_class = model.spec is not None and model.spec.kind != "masked"
+    of_class = model.spec is not None and not model.spec.restores
     words = {"logprobs", "entropy", "candidates"}.intersection(needs)
     if "scores" in needs and not (of_class or task in model.heads):
         has = f"has heads for {', '.join(model.heads)}, and none for {task!r}" if model.heads else "was loaded without a head"

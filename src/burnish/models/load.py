@@ -14,7 +14,7 @@ from burnish.data.render_heads import MASKED
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
-from burnish.models.fast import attend_short_rows
+from burnish.models.fast import Prefix, quicken, quicken_adapters
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     BESIDE,
@@ -55,6 +55,10 @@ class Model:
     target: Device
     head: Literal["separate", "whole"] = "separate"
     documents: Literal["positions", "mask", "mixed"] = "positions"
+    pieces: Literal["tiles", "mask", "none"] = "none"
+    """How pieces of one row are kept apart where some continue others: by a table (`fast.pieces`), a mask, or not at all."""
+    window: int | None = None
+    """Tokens that an attention layer sees back at most; None: all. Only shorter sequences may lie as pieces."""
     notes: list[str] = field(default_factory=list)
     spec: HeadSpec | None = None
     """What the head of its class says; None for a language model."""
@@ -64,6 +68,8 @@ class Model:
     """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
     technique: Technique | None = None
     """What `adapt` applied: it may have ways of its own to be saved and restored."""
+    prefix: Prefix | None = None
+    """The frozen layers that are passed over where a batch names what they say (`fast.frozen`)."""
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +106,7 @@ class Model:
 
     def reads(self, task: str) -> HeadSpec | None:
         """Return what the head says that answers for a task, None where the model writes the answer."""
-        own = None if self.spec is None or self.spec.kind == "masked" else self.spec
+        own = None if self.spec is None or self.spec.restores else self.spec
         return self.heads.get(task, own)
 
     def pad_id(self) -> int:
@@ -172,8 +178,6 @@ def load_model(
         pad_id: Any = tokenizer.pad_token_id
         configure(config, spec, name=name, pad_id=pad_id)
     network = _open_network(found, config, device, spec)
-    if device.name == "cpu":
-        attend_short_rows(network)
     if adapter and found.adapter is not None:
         fit(network, len(tokenizer))
         network = _with_adapter(found, quantise_as(network, found.adapter))
@@ -181,6 +185,7 @@ def load_model(
         notes.append(
             f"An adapter with this head opens elsewhere only on a base that is loaded with {renamed}; a whole model opens as it is."
         )
+    quicken(network, device)
     network.requires_grad_(False)
     network.eval()
     encoder = spec is not None and is_encoder(config)
@@ -351,6 +356,7 @@ def adapt(model: Model, technique: Technique, options: Mapping[str, Any]) -> Non
         if model.spec is not None:
             mark_head(model.network)
         model.network = technique.function(model.network, **options).to(model.device)
+    quicken_adapters(model.network, model.target)
     train_heads(model)
     refuse_frozen_head(model)
     model.technique = technique

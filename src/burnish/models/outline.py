@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.models.heads import HeadSpec, configure, mark_head, network_class
+from burnish.models.load import Model
 from burnish.types import Technique
 
 
@@ -25,6 +26,7 @@ class Outline:
     vocabulary: int
     attention_width: int
     key_width: int
+    attention_heads: int
     feed_forward: int | None
     tied: bool
     adapter: bool
@@ -54,17 +56,30 @@ def outline(
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     text = config.get_text_config()
     beside = sum(len(one.labels) * (int(text.hidden_size) + (one.kind != "sequence")) for one in (heads or {}).values())
+    return _sizes(config, parameters + beside, trainable + beside, adapter=technique.saves == "adapter")
+
+
+def outline_of(model: Model) -> Outline:
+    """Return the sizes of a model that is loaded, as its technique left it."""
+    total, moving = model.parameters()
+    adapter = model.technique is not None and model.technique.saves == "adapter"
+    return _sizes(model.plain().config, total - moving if adapter else total, moving, adapter=adapter)
+
+
+def _sizes(config: Any, parameters: int, trainable: int, *, adapter: bool) -> Outline:
+    text = config.get_text_config()
     attention_heads = int(getattr(text, "num_attention_heads", 1))
     head_width = int(getattr(text, "head_dim", None) or text.hidden_size // attention_heads)
     return Outline(
-        parameters=parameters + beside,
-        trainable=trainable + beside,
+        parameters=parameters,
+        trainable=trainable,
         hidden=int(text.hidden_size),
         layers=int(text.num_hidden_layers),
         vocabulary=int(text.vocab_size),
         attention_width=attention_heads * head_width,
         key_width=int(getattr(text, "num_key_value_heads", None) or attention_heads) * head_width,
+        attention_heads=attention_heads,
         feed_forward=getattr(text, "intermediate_size", None),
         tied=bool(getattr(config, "tie_word_embeddings", False)),
-        adapter=technique.saves == "adapter",
+        adapter=adapter,
     )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FIRST, SECOND = 9, 7
 """Tokens of the two documents that are packed for the probe."""
 
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""What configurations call the tokens that a layer sees back at most."""
+
 
 def probe(model: Model) -> None:
     """Set `model.head` and `model.documents` by a few forward passes over 16 tokens.
@@ -41,11 +44,13 @@ def probe(model: Model) -> None:
         apart = _head_runs_apart(model, ids_BT, whole_BTV) if model.spec is None else _scores_apart(model, ids_BT, whole_BTV)
         if not apart:
             model.head = "whole"
-            if model.spec is None or model.spec.kind == "masked":
+            if model.spec is None or model.spec.restores:
                 model.notes.append(
                     "The model's head cannot be run apart from its trunk; the plain path is used, which needs more memory."
                 )
         model.documents = "mixed" if model.encoder else _isolation(model, ids_BT)
+        model.window = _window(model.plain().config)
+        model.pieces = "none" if model.encoder else _sharing(model, ids_BT)
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def _logits(model: Model, ids_BT: torch.Tensor, **more: Any) -> torch.Tensor:
     return model.plain()(input_ids=ids_BT, use_cache=False, **more).logits
 
 
-def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
+def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
     """Return whether logits differ by no more than rounding does; what leaks from other tokens is orders of magnitude larger."""
     import torch
 
@@ -81,7 +86,7 @@ def _alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
 def _refuse_foresight(model: Model, ids_BT: torch.Tensor, whole_BTV: torch.Tensor) -> None:
     changed_BT = ids_BT.clone()
     changed_BT[:, -1] = ids_BT[:, 0]
-    if not _alike(_logits(model, changed_BT)[:, :-1], whole_BTV[:, :-1]):
+    if not alike(_logits(model, changed_BT)[:, :-1], whole_BTV[:, :-1]):
         raise ModelError(
             f"model = {model.found.name!r} sees the tokens that it is to predict (it is an encoder, such as BERT). Here a model must be "
             f"causal: use a language model that writes text from left to right."
@@ -108,12 +113,12 @@ def _scores_apart(model: Model, ids_BT: torch.Tensor, hidden_BTH: torch.Tensor) 
 
     assert model.spec is not None
     head = model.output_head()
-    if head is None or (model.encoder and model.spec.kind != "masked"):
+    if head is None or (model.encoder and not model.spec.restores):
         return False
     try:
         scores_BTC = head(hidden_BTH)
         whole = whole_scores(model, {"input_ids": ids_BT})
-        return _alike(scores_BTC[:, -1] if model.spec.kind == "sequence" else scores_BTC, whole)
+        return alike(scores_BTC[:, -1] if model.spec.kind == "sequence" else scores_BTC, whole)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
 
@@ -139,8 +144,48 @@ def _isolation(model: Model, ids_BT: torch.Tensor) -> Any:
         if way == "mask" and getattr(model.plain().config, "sliding_window", None):
             continue
         try:
-            if _alike(_logits(model, ids_BT, position_ids=restarting_BT, **more), alone_BTV):
+            if alike(_logits(model, ids_BT, position_ids=restarting_BT, **more), alone_BTV):
                 return way
         except (TypeError, ValueError, RuntimeError):
             continue
     return "mixed"
+
+
+def _window(config: Any) -> int | None:
+    """Return how far the narrowest layer of a configuration sees back; None where all see everything before them."""
+    named = [getattr(part, name, None) for part in (config, config.get_text_config()) for name in WINDOWS]
+    return min((int(window) for window in named if isinstance(window, int) and window > 0), default=None)
+
+
+def _sharing(model: Model, ids_BT: torch.Tensor) -> Any:
+    """Return what lets pieces of one row continue another one of it: a table in place of a mask, a mask, or nothing known.
+
+    Two sequences that begin alike, their beginning standing once, are compared with each of them alone, and a third that stands apart.
+    """
+    import torch
+
+    from burnish.models.fast import as_table, pieces_mask
+    from burnish.models.fast.attention import NAME
+
+    length = min(ids_BT.shape[1], model.window or ids_BT.shape[1])
+    if length < 4:
+        return "none"
+    common, second, apart = length // 2, length // 2 + length // 4, length
+    rows_BT = torch.cat([ids_BT[:, :length], ids_BT[:, 1:3]], dim=1)
+    alone = [torch.cat([ids_BT[:, :common], part], 1) for part in (ids_BT[:, common:second], ids_BT[:, second:apart])]
+    first_BTV, second_BTV = (_logits(model, one_BT) for one_BT in alone)
+    wanted_BTV = torch.cat([first_BTV, second_BTV[:, common:], _logits(model, ids_BT[:, 1:3])], dim=1)
+    steps = [(0, second), (common, common + apart - second), (0, 2)]
+    positions_BT = torch.cat([torch.arange(*ends, device=ids_BT.device) for ends in steps])[None]
+    pieces_PK = torch.tensor([[0, common, 0, 0], [common, second, 0, common], [second, apart, 0, common], [apart, apart + 2, 0, 0]])
+    table = as_table(pieces_PK)
+    ways = {"mask": pieces_mask(table, rows_BT.shape[1], model.weight_dtype, ids_BT.device)}
+    if model.plain().config._attn_implementation == NAME:
+        ways = {"tiles": table, **ways}
+    for way, mask in ways.items():
+        try:
+            if alike(_logits(model, rows_BT, position_ids=positions_BT, attention_mask=mask), wanted_BTV):
+                return way
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+            continue
+    return "none"

@@ -55,9 +55,16 @@ def placeholders(network: Any) -> np.ndarray:
 
 
 def make_room(network: Any, layout: Layout) -> Layout:
-    """Return the layout with virtual positions before each sequence, held by the placeholders; `start_S` is still the first token."""
+    """Return the layout with virtual positions before each sequence, held by the placeholders; `start_S` is still the first token.
+
+    Raises ModelError where a group's common prefix stands once: what stands before it would have to do so too.
+    """
     import torch
 
+    if layout.kind == "shared" and is_virtual(network):
+        raise ModelError(
+            "Virtual tokens stand before every sequence, so a group's common prefix cannot stand once. Use padded rows."
+        )
     ids_K = torch.as_tensor(placeholders(network), device=layout.row_S.device)
     number = len(ids_K)
     if not number:

@@ -1,8 +1,9 @@
 """Reinforcement learning: make answers likelier that were better than expected. GRPO and its kin, RLOO, REINFORCE++ and PPO.
 
 Enters: `Outputs` at the tokens of sampled answers, and the streams that `rollouts` filled: "sampled" (log-probability under the
-policy that sampled), "advantage", and where used "reference", "return", "value". Leaves: sums over read-outs or sequences. What
-compares answers with each other is in the advantages, made beforehand (`advantages`): nothing here looks beyond a sequence.
+policy that sampled; left out where that is the policy as it stands), "advantage", and where used "reference", "return", "value".
+Leaves: sums over read-outs or sequences. What compares answers with each other is in the advantages, made beforehand (`advantages`):
+nothing here looks beyond a sequence.
 
 An advantage that belongs to a whole answer is repeated on its read-outs. Read-outs of weight 0 are no part of the answer.
 """
@@ -228,9 +229,13 @@ def _present(batch: Batch) -> torch.Tensor:
 
 
 def _log_ratio(outputs: Outputs, batch: Batch) -> torch.Tensor:
-    """Return [N] the log of the ratio of the policy to the one that sampled, 0 where nothing counts."""
+    """Return [N] the log of the ratio of the policy to the one that sampled, 0 where nothing counts.
+
+    Without the stream "sampled" they are one policy: all ratios are 1, with the gradient of the log-probabilities.
+    """
     assert outputs.logprobs_N is not None
-    return _kept(outputs.logprobs_N - batch.streams["sampled"], batch)
+    sampled_N = batch.streams.get("sampled", outputs.logprobs_N.detach())
+    return _kept(outputs.logprobs_N - sampled_N, batch)
 
 
 def _surrogate(
@@ -291,6 +296,7 @@ GRPO = Objective(
     renders="rollouts",
     streams=grpo_streams,
     advantage=grpo_advantage,
+    own_logprobs=True,
     rate_factor=RATE_FACTOR,
 )
 RLOO = Objective(
@@ -302,6 +308,7 @@ RLOO = Objective(
     metrics=MOVED,
     renders="rollouts",
     advantage="leave_one_out",
+    own_logprobs=True,
     streams=("sampled", "advantage"),
     rate_factor=RATE_FACTOR,
 )
@@ -314,6 +321,7 @@ REINFORCE = Objective(
     metrics=MOVED,
     renders="rollouts",
     advantage="reward_to_go",
+    own_logprobs=True,
     streams=("sampled", "advantage"),
     rate_factor=RATE_FACTOR,
 )

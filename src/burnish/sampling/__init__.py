@@ -7,7 +7,8 @@ a global random generator, and no result depends on how the prompts were batched
 from __future__ import annotations
 
 from burnish.sampling.choose import Options, choose, uniforms
-from burnish.sampling.generate import Generated, generate, stream
+from burnish.sampling.flight import Generated, Reason, text_of
+from burnish.sampling.generate import generate, stream
 from burnish.sampling.likelihoods import likelihoods
 
-__all__ = ["Generated", "Options", "choose", "generate", "likelihoods", "stream", "uniforms"]
+__all__ = ["Generated", "Options", "Reason", "choose", "generate", "likelihoods", "stream", "text_of", "uniforms"]

@@ -6,48 +6,47 @@ the sum of; perplexity and bits per byte are made from these by the scores.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Many
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from burnish.data.batching import collate, cut_padded
 from burnish.errors import ModelError, combined
-from burnish.models import Model, forward
+from burnish.models import Model, forward, numbered_batches
 from burnish.sampling.mode import evaluating
 from burnish.types import Sequence
 
 
-def likelihoods(model: Model, sequences: Many[Sequence], *, tokens_per_batch: int = 8192) -> list[tuple[float, int]]:
+def likelihoods(
+    model: Model,
+    sequences: Many[Sequence],
+    *,
+    tokens_per_batch: int = 8192,
+    between: Callable[[], None] | None = None,
+) -> list[tuple[float, int]]:
     """Return for each sequence the negative log-likelihood in nats of its read-outs' targets, and how many these are.
 
     Read-outs of weight zero do not count; the others count fully, whatever their weight. `tokens_per_batch` is the size of a padded
-    batch in positions and changes speed only.
+    batch in positions and changes speed only; `between` is called between batches and may raise to stop.
 
     Raises ModelError for sequences longer than the model's context, or where the model's output is not a finite number.
     """
     import torch
 
     _refuse_long(model, sequences)
-    pad_id: Any = model.tokenizer.pad_token_id or 0
     sums, counts = np.zeros(len(sequences)), np.zeros(len(sequences), dtype=np.int64)
-    # The group carries each sequence's number through the batches, which are cut by length.
-    units = [
-        [replace(sequence, group=number, task="main", streams={})]
-        for number, sequence in enumerate(sequences)
-        if np.any(sequence.weight_N)
-    ]
+    kept = [number for number, sequence in enumerate(sequences) if np.any(sequence.weight_N)]
     with evaluating(model.network):
-        for micro_batch in cut_padded(units, tokens_per_batch):
+        for places, batch in numbered_batches(
+            model, [sequences[number] for number in kept], tokens=tokens_per_batch, between=between
+        ):
             with torch.inference_mode():
-                batch = collate(micro_batch, packing=False, pad_id=pad_id, device=model.device, mask=model.encoder)
                 logprobs_N = forward(model, batch, ("logprobs",)).logprobs_N
                 assert logprobs_N is not None, "asked for log-probabilities"
-                number_N = batch.group_S[batch.sequence_N].cpu().numpy()
+                nll_N = torch.where(batch.weight_N != 0, -logprobs_N.double(), 0.0).cpu().numpy()
                 counted_N = (batch.weight_N != 0).cpu().numpy()
-                np.add.at(sums, number_N[counted_N], -logprobs_N.double().cpu().numpy()[counted_N])
-                np.add.at(counts, number_N[counted_N], 1)
+            for place, part in places:
+                sums[kept[place]], counts[kept[place]] = nll_N[part].sum(), counted_N[part].sum()
     _refuse_not_finite(sequences, sums)
     return [(float(total), int(count)) for total, count in zip(sums, counts, strict=True)]
 

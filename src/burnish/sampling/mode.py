@@ -1,4 +1,4 @@
-"""Run a network in evaluation mode for a while.
+"""Run a network in evaluation mode for a while, and whether that makes a difference.
 
 Enters: a network in whatever mode. Leaves: the same network, every module of it in the mode it had.
 """
@@ -21,3 +21,14 @@ def evaluating(network: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def drops_out(network: Any) -> bool:
+    """Return whether anything in a network is dropped out in training mode."""
+    import torch
+
+    kinds = (torch.nn.Dropout, torch.nn.AlphaDropout)
+    return any(
+        (isinstance(module, kinds) and module.p > 0) or bool(getattr(module, "attention_dropout", 0.0))
+        for module in network.modules()
+    )

@@ -7,50 +7,27 @@ number per answer, and the score is their mean.
 from __future__ import annotations
 
 import functools
-import importlib
 import math
-import re
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from burnish.errors import ConfigError, RunError, suggestion
+from burnish.errors import RunError
+from burnish.named_code import imported
 from burnish.scores.parts import mean, means
 from burnish.types import Answer, Score, Task
-
-_PRIVATE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def private_score(name: str) -> Score:
     """Return the score that `module:function` names: a function of (answers, tasks), or a Score made by hand.
 
-    The module is looked for in the current folder too. Raises ConfigError where it cannot be imported or holds no such function.
+    The module is looked for in the current folder too, and known already where a run file lies beside it. Raises ConfigError where it
+    cannot be imported or holds no such function.
     """
-    module_name, _, attribute = name.partition(":")
-    if not _PRIVATE.fullmatch(name):
-        raise ConfigError(f"score {name!r} is not of the form module:function, such as my_scores:politeness")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"score {name!r}: there is no module {error.name!r} in this folder or installed; run from the folder that holds it"
-        ) from error
-    except Exception as error:
-        raise ConfigError(f"score {name!r}: importing {module_name!r} failed: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(here)
-    found = getattr(module, attribute, None)
+    found = imported(name, called="score ")
     if isinstance(found, Score):
         return found
-    if not callable(found):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        what = "holds no" if found is None else "holds something that cannot be called under"
-        raise ConfigError(f"score {name!r}: {module_name!r} {what} {attribute!r}.{suggestion(attribute, known)}")
     return mean_of(found, name)
 
 

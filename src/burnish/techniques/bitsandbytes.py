@@ -1,12 +1,13 @@
 """A frozen base in 4 or 8 bits through bitsandbytes, which has quick kernels for GPUs.
 
 Enters: a Hugging Face network. Leaves: the same model opened again from where it came, quantised while it is read. Optional: where the
-package is missing, an error says how to get it. Not covered by tests on machines without it.
+package is missing, an error says how to get it, and the tests of this file skip.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import types
 from typing import Any
 
 from burnish.errors import ModelError
@@ -47,6 +48,7 @@ def reopened(network: Any, *, kind: str, double: bool) -> Any:
         text = " ".join(str(error).split())[:300]
         raise ModelError(f"technique.base = {kind!r}: bitsandbytes could not open the model. ({text})") from error
     keep_gradients(opened)
+    same_in_evaluation(opened)
     opened.quantised = {"kind": kind, "double": double}
     return opened
 
@@ -59,3 +61,25 @@ def keep_gradients(network: Any) -> None:
     for layer in network.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
+
+
+def same_in_evaluation(network: Any) -> None:
+    """Let 8-bit layers on a CPU compute in evaluation what they compute in training: products with the weights that they hold.
+
+    There, bitsandbytes rounds the activations to 8 bits too, but in evaluation alone: what the policy says before step 0, which is read in
+    evaluation, would not be what the first step finds, and a model would be measured as another than the one that was trained.
+    """
+    for layer in network.modules():
+        if type(layer).__name__ == "Linear8bitLt" and layer.weight.device.type == "cpu":
+            layer.forward = types.MethodType(_as_in_training, layer)
+
+
+def _as_in_training(layer: Any, hidden: Any) -> Any:
+    """Return what an 8-bit layer returns in training."""
+    from bitsandbytes import matmul  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]  (it is optional)
+
+    if layer.weight.CB is not None:
+        layer.init_8bit_state()
+    layer.state.is_training = True
+    bias = None if layer.bias is None else layer.bias.to(hidden.dtype)
+    return matmul(hidden, layer.weight, bias=bias, state=layer.state)

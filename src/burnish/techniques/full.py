@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def full(network: PreTrainedModel) -> PreTrainedModel:
-    """Train all parameters of the model; the most capable technique and the one that forgets most."""
+    """Train all parameters of the model; the most capable technique and the one that forgets most.
+
+    Source: Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", arXiv 1801.06146.
+    """
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network

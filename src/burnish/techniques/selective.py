@@ -42,7 +42,8 @@ def selective(
         "norms": _of_norms(network) if norms else [],
         "biases": [item for name, item in network.named_parameters() if name.endswith("bias")] if biases else [],
         "embeddings": list(network.get_input_embeddings().parameters()) if embeddings else [],
-        "head": _of_head(network) if head else [],
+        # What comes in trainable is a task's head as `models` knows it: an encoder's pooler belongs to that.
+        "head": [*_of_head(network), *(item for item in network.parameters() if item.requires_grad)] if head else [],
     }
     for name, wanted in asked.items():
         if wanted and not found[name]:

@@ -1,8 +1,8 @@
-"""Attention over short rows on a CPU: plain matrix products instead of the fused kernel, whose set-up costs more than the rows.
+"""The ecosystem's interface of attention, answered by blocks of matrix products where a call is of that kind (`attend`).
 
 Enters: queries, keys and values of one layer, as the ecosystem's attention interface hands them over. Leaves: what the ecosystem's own
 function returns; that function is the plain twin, and takes every call that is not of this kind. It is the backward pass of the fused CPU
-kernel that is slow for short rows, so where no gradient is wanted everything stays the ecosystem's, bit for bit.
+kernel that is slow, so where no gradient is wanted everything stays the ecosystem's, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-LONGEST = 256
-"""Tokens of a row at most: beyond, the fused kernel wins or comes close, and keeping all weights for the backward pass costs memory."""
+from burnish.models.fast.attend import attend
+from burnish.models.fast.pieces import attend_pieces, is_table, pieces_mask
 
-NAME = "burnish_short_rows"
+NAME = "burnish_rows"
 
-_wanted: ContextVar[bool] = ContextVar("burnish_short_rows", default=False)
-"""Whether rows are attended as in training though no gradient is computed."""
+_wanted: ContextVar[bool] = ContextVar("burnish_rows", default=False)
+"""Whether rows are computed as in training though no gradient is."""
 
 
-def attend_short_rows(network: Any) -> bool:
-    """Let a network's layers use `attention` where it pays, and return whether they do: not on a GPU, and not in older architectures.
+def attend_rows(network: Any) -> bool:
+    """Let a network's layers use `attention` where it pays, and return whether they do: not in older architectures.
 
     Weights, names and what is saved stay as they are.
     """
@@ -40,7 +40,7 @@ def attend_short_rows(network: Any) -> bool:
 
 @contextmanager
 def attend_as_in_training() -> Iterator[None]:
-    """Let short rows be attended inside the `with` block as where gradients are computed: what is compared with a step must be read so."""
+    """Let rows be computed inside the `with` block as where gradients are: what is compared with a step must be read so."""
     before = _wanted.set(True)
     try:
         yield
@@ -48,47 +48,54 @@ def attend_as_in_training() -> Iterator[None]:
         _wanted.reset(before)
 
 
+def in_training() -> bool:
+    """Return whether rows are computed as in training: where gradients are, or inside `attend_as_in_training`."""
+    import torch
+
+    return torch.is_grad_enabled() or _wanted.get()
+
+
 def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, None]:
     """Return softmax(scale Q Kᵀ) V as [B, T, H, D], and None for the weights, which nobody asked for.
 
     `query` is [B, H, T, D], `key` and `value` [B, K, T, D] with K dividing H; `attention_mask` None lets each place see itself and what
-    stands before it, or everything where the layer is not causal. Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
+    stands before it, or everything where the layer is not causal; a table of pieces keeps apart what stands in one row.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1.
     """
+    import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if _is_short(query, key, value, attention_mask, options):
-        asked = options.get("is_causal")
-        causal = getattr(module, "is_causal", True) if asked is None else asked
-        return _products(query, key, value, options.get("scaling"), bool(causal)), None
+    width = query.shape[-1]
+    scaling = options.get("scaling")
+    factor = 1 / math.sqrt(width) if scaling is None else float(scaling)
+    plain = is_plain(attention_mask, options) and not options.get("dropout")
+    whole = query.shape[2] == key.shape[2] and key.shape[3] == value.shape[3] == width
+    if plain and whole and in_training() and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        query, key, value = (one.transpose(1, 2).flatten(2).contiguous() for one in (query, key, value))
+        causal, pieces = is_causal(module, options), pieces_in(attention_mask)
+        return attend(query, key, value, None, width=width, factor=factor, causal=causal, pieces=pieces).unflatten(
+            -1, (-1, width)
+        ), None
+    if is_table(attention_mask):
+        if plain:
+            return attend_pieces(query, key, value, attention_mask, factor), None
+        attention_mask = pieces_mask(attention_mask, query.shape[2], query.dtype, query.device)
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 
-def _is_short(query: Any, key: Any, value: Any, attention_mask: Any, options: dict[str, Any]) -> bool:
-    """Return whether a call is of the kind that this file computes: in training, whole short rows on a CPU, without mask or extras."""
-    import torch
-
-    if not (torch.is_grad_enabled() or _wanted.get()):
-        return False
-    rows, width = query.shape[2], query.shape[3]
-    plain = attention_mask is None and not options.get("dropout")
-    special = any(options.get(name) is not None for name in ("position_bias", "cache", "softcap"))
-    whole = rows == key.shape[2] and key.shape[3] == value.shape[3] == width
-    # weights [H, T, T] of a row are then at most four times as large as its queries [H, T, D]
-    return plain and not special and whole and query.device.type == "cpu" and rows <= min(LONGEST, 4 * width)
+def is_plain(attention_mask: Any, options: dict[str, Any]) -> bool:
+    """Return whether a layer is asked for plain attention of whole rows or pieces: no mask, nothing beside queries, keys and values."""
+    unmasked = attention_mask is None or is_table(attention_mask)
+    return unmasked and all(options.get(name) is None for name in ("position_bias", "cache", "softcap"))
 
 
-def _products(query: Any, key: Any, value: Any, scaling: float | None, causal: bool) -> Any:
-    """Return the attention of all heads: one batched product per group of heads that share their keys, softmax in float32."""
-    import torch
+def pieces_in(attention_mask: Any) -> list[list[int]] | None:
+    """Return the pieces of the only row that a table in a mask's place tells of, None where rows are whole."""
+    return attention_mask.reshape(-1, 4).tolist() if is_table(attention_mask) else None
 
-    rows, heads, length, width = query.shape
-    shared = key.shape[1]
-    scale = 1 / math.sqrt(width) if scaling is None else scaling
-    query = (query * scale).reshape(rows * shared, -1, width)
-    key, value = key.reshape(rows * shared, length, width), value.reshape(rows * shared, length, width)
-    weights = torch.bmm(query, key.transpose(1, 2)).view(rows * shared, -1, length, length)
-    if causal:
-        weights = weights + torch.full((length, length), -torch.inf, dtype=weights.dtype, device=weights.device).triu_(1)
-    weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
-    mixed = torch.bmm(weights.view(rows * shared, -1, length), value)
-    return mixed.view(rows, heads, length, width).transpose(1, 2).contiguous()
+
+def is_causal(module: Any, options: dict[str, Any]) -> bool:
+    """Return whether a place sees only what stands before it, as the call or else the layer says."""
+    asked = options.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if asked is None else asked)

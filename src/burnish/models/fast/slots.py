@@ -1,0 +1,336 @@
+"""Generate token by token with Llama-like networks: keys and values in slots, rows of any length side by side, few operations a layer.
+
+Enters: a model, prompts, then a token per row and step. Leaves: logits. Prompts are read by the network itself, padded on the right without a
+mask; a step runs the layers' own norms, products and activation around an attention that neither copies the cache nor repeats its heads.
+The plain twin, for every other architecture, is `sampling.padded`.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from burnish.models import virtual
+
+if TYPE_CHECKING:
+    import torch
+
+    from burnish.models.load import Model
+
+LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
+"""Architectures whose layers are those of `Slots.step`: norm, attention with rotary positions, norm, gated products."""
+
+BLOCK = 64
+"""Columns by which slots grow."""
+
+READ_TOKENS = 1024
+"""Tokens of prompts read at once at most, unless one is longer."""
+
+ROWS_TOGETHER = 4
+"""Rows of a piece in attention on a CPU; they stand in the order of their lengths, until others take their places."""
+
+PADDED_SHARE = 0.9
+"""Attention is cut into pieces where that leaves at most this share of the columns."""
+
+LARGEST = 2_000_000_000
+"""Bytes of weights of which a second copy is made at most."""
+
+PADDED = 1.25
+"""How many times as long as the shortest the longest of prompts that are read together may be."""
+
+
+def fits_slots(model: Model) -> bool:
+    """Return whether a model's layers are those that `Slots` computes, none of them replaced, hooked or with a sliding window."""
+    network: Any = model.plain()
+    config: Any = network.config
+    kind = getattr(config, "model_type", "")
+    sliding = getattr(config, "sliding_window", None) or set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if kind not in LLAMA_LIKE or sliding or model.head != "separate" or model.spec is not None:
+        return False
+    home = f"transformers.models.{kind}.modeling_{kind}"
+    trunk = network.get_decoder()
+    parts = [trunk, *(part for layer in trunk.layers for part in (layer, layer.self_attn, layer.mlp))]
+    return all(type(part).__module__ == home and not part._forward_hooks and not part._forward_pre_hooks for part in parts)
+
+
+def _alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the places of prompts in groups to be read together, the longest first."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and longest * (len(groups[-1]) + 1) <= READ_TOKENS and lengths[place] * PADDED >= longest:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+class Slots:
+    """The past of rows under way, one slot each: column c of a slot holds the keys and values of position c, in every layer.
+
+    The rows in flight fill the first slots. `length_B` counts the positions that each one holds.
+    """
+
+    joins = True
+    """Rows can be read while others are under way."""
+
+    def __init__(self, model: Model, *, rows: int, packed: bool = False) -> None:
+        """Keep slots for up to `rows` rows. `packed`: many steps will follow, so that weights are worth being laid out anew for few rows."""
+        import torch
+
+        self.model, self.rows = model, rows
+        self.trunk: Any = model.trunk()
+        pack = rows if packed and can_pack(model) else 0
+        self.layers = [_Layer(layer, pack) for layer in self.trunk.layers]
+        self.head = _product(model.output_head(), pack)
+        self.key_LSKCD: list[torch.Tensor] = []
+        self.value_LSKCD: list[torch.Tensor] = []
+        self.length_B = torch.zeros(0, dtype=torch.long, device=model.device)
+
+    def read(self, prompts: Sequence[np.ndarray], line_B: Sequence[int]) -> torch.Tensor:
+        """Read prompts once each, give each row a slot with the past of prompt `line_B`, and return the logits [B, V] after them.
+
+        Prompts of like length are read together, at most READ_TOKENS at once: more would not be faster, only padded further.
+        """
+        import torch
+
+        device, first = self.model.device, len(self.length_B)
+        line_of = np.asarray(line_B)
+        self.length_B = torch.cat([self.length_B, self.length_B.new_zeros(len(line_of))])
+        assert len(self.length_B) <= self.rows, "no slot is free"
+        logits_BV: Any = None
+        for lines in _alike([len(prompt) for prompt in prompts]):
+            cache, length_U, logits_UV = self._read_alike([prompts[line] for line in lines])
+            place_B = np.flatnonzero(np.isin(line_of, lines))
+            source_B = torch.as_tensor([lines.index(line) for line in line_of[place_B].tolist()], device=device)
+            rows_B = torch.as_tensor(place_B, device=device)
+            if logits_BV is None:
+                logits_BV = logits_UV.new_empty((len(line_of), logits_UV.shape[1]))
+            logits_BV[rows_B] = logits_UV[source_B]
+            self._put(cache, source_B, first + rows_B)
+            self.length_B[first + rows_B] = length_U[source_B]
+        return logits_BV
+
+    def _read_alike(self, prompts: Sequence[np.ndarray]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """Return what the network keeps of prompts [U], how many positions each has, and the logits [U, V] after each."""
+        import torch
+        from transformers import DynamicCache
+
+        device, adapted = self.model.device, self.model.network
+        before, offset = virtual.placeholders(adapted), 0
+        cache: Any = DynamicCache(config=self.model.plain().config)
+        if virtual.is_segment(adapted):
+            cache, offset = virtual.past(adapted, len(prompts)), virtual.count(adapted)
+        length_U = np.array([len(before) + len(prompt) for prompt in prompts])
+        ids_UT = np.zeros((len(prompts), length_U.max()), dtype=np.int64)
+        for line, prompt in enumerate(prompts):
+            ids_UT[line, : length_U[line]] = np.concatenate([before, prompt])
+        inputs: dict[str, Any] = {"input_ids": torch.as_tensor(ids_UT, device=device)}
+        if len(before):
+            inputs = virtual.embedded(adapted, inputs)
+        position_1T = torch.arange(offset, offset + ids_UT.shape[1], device=device)[None]
+        # Causal rows see no padding on their right, so no mask is needed; what stands in its columns is overwritten or never seen.
+        states_UTH = self.trunk(**inputs, position_ids=position_1T, past_key_values=cache, use_cache=True).last_hidden_state
+        last_UH = states_UTH[torch.arange(len(prompts), device=device), torch.as_tensor(length_U - 1, device=device)]
+        return cache, torch.as_tensor(length_U + offset, device=device), self.model.output_head()(last_UH)
+
+    def step(self, token_B: torch.Tensor) -> torch.Tensor:
+        """Give the first B rows one more token each and return the logits [B, V] after it."""
+        import torch
+
+        count = len(token_B)
+        column_B = self.length_B[:count]
+        width = int(column_B.max()) + 1
+        self._grow(width)
+        row_B = torch.arange(count, device=token_B.device)
+        hidden_BH = self.trunk.embed_tokens(token_B)
+        cosine_B1D, sine_B1D = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
+        pieces = _pieces(column_B, hidden_BH.dtype)
+        for layer, key_SKCD, value_SKCD in zip(self.layers, self.key_LSKCD, self.value_LSKCD, strict=True):
+            query_BKGD, key_BKD, value_BKD = layer.attended(hidden_BH, cosine_B1D, sine_B1D)
+            key_SKCD[row_B, :, column_B], value_SKCD[row_B, :, column_B] = key_BKD, value_BKD
+            mixed = [
+                torch.nn.functional.scaled_dot_product_attention(
+                    query_BKGD[rows], key_SKCD[rows, :, :wide], value_SKCD[rows, :, :wide], attn_mask=mask_B11C, scale=layer.scale
+                )
+                for rows, wide, mask_B11C in pieces
+            ]
+            mixed_BKGD = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+            hidden_BH = layer.finished(hidden_BH, mixed_BKGD.reshape(count, -1))
+        self.length_B[:count] += 1
+        return self.head(self.trunk.norm(hidden_BH))
+
+    def keep(self, kept_B: Sequence[int]) -> None:
+        """Let slot number i hold the row of slot `kept_B[i]`; only rows that move are copied. A later slot never comes from an earlier one."""
+        import torch
+
+        moves = [(place, source) for place, source in enumerate(kept_B) if place != source]
+        self.length_B = self.length_B[torch.as_tensor(kept_B, dtype=torch.long, device=self.length_B.device)]
+        for tensors in (self.key_LSKCD, self.value_LSKCD):
+            for tensor_SKCD in tensors:
+                for place, source in moves:
+                    tensor_SKCD[place].copy_(tensor_SKCD[source])
+
+    def _put(self, cache: Any, source_B: torch.Tensor, slot_B: torch.Tensor) -> None:
+        """Copy what a cache holds at places `source_B` into slots."""
+        width = cache.layers[0].keys.shape[2]
+        if not self.key_LSKCD:
+            for layer in cache.layers:
+                shape = (self.rows, layer.keys.shape[1], 0, layer.keys.shape[3])
+                self.key_LSKCD.append(layer.keys.new_zeros(shape))
+                self.value_LSKCD.append(layer.values.new_zeros(shape))
+        self._grow(width)
+        for number, layer in enumerate(cache.layers):
+            self.key_LSKCD[number][slot_B, :, :width] = layer.keys[source_B]
+            self.value_LSKCD[number][slot_B, :, :width] = layer.values[source_B]
+
+    def _grow(self, width: int) -> None:
+        """Make room for `width` columns, in whole blocks, with some to spare; new ones are zeros: what is masked must be finite."""
+        have = self.key_LSKCD[0].shape[2]
+        if width <= have:
+            return
+        wanted = -(-width // BLOCK) * BLOCK + BLOCK
+        for tensors in (self.key_LSKCD, self.value_LSKCD):
+            for number, old in enumerate(tensors):
+                wide = old.new_zeros((*old.shape[:2], wanted, old.shape[3]))
+                wide[:, :, :have] = old
+                tensors[number] = wide
+
+
+class _Layer:
+    """A layer's modules, its attention taken apart at the place where the cache comes in."""
+
+    def __init__(self, layer: Any, pack: int) -> None:
+        attention = layer.self_attn
+        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+        self.width, self.scale = attention.head_dim, attention.scaling
+        self.query, self.key, self.value = (_product(getattr(attention, f"{name}_proj"), pack) for name in "qkv")
+        self.normed: Any = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
+        self.output = _product(attention.o_proj, pack)
+        self.gate, self.up, self.down = (_product(getattr(layer.mlp, f"{name}_proj"), pack) for name in ("gate", "up", "down"))
+        self.activation = layer.mlp.act_fn
+
+    def attended(
+        self, hidden_BH: torch.Tensor, cosine_B1D: torch.Tensor, sine_B1D: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return queries [B, K, G, D], where G heads share each of the K keys, and the keys and values [B, K, D] of the new token."""
+        import torch
+
+        rows = len(hidden_BH)
+        normed_BH = self.before(hidden_BH)
+        query, key, value = (product(normed_BH).view(rows, -1, self.width) for product in (self.query, self.key, self.value))
+        if self.normed[0] is not None:
+            query, key = self.normed[0](query), self.normed[1](key)
+        both, half = torch.cat([query, key], dim=1), self.width // 2
+        turned = torch.cat([-both[..., half:], both[..., :half]], dim=-1)
+        both = both * cosine_B1D + turned * sine_B1D
+        shared = key.shape[1]
+        return both[:, : query.shape[1]].view(rows, shared, -1, self.width), both[:, -shared:], value
+
+    def finished(self, hidden_BH: torch.Tensor, mixed_BH: torch.Tensor) -> torch.Tensor:
+        """Return what a layer says, given what its attention mixed."""
+        hidden_BH = hidden_BH + self.output(mixed_BH)
+        normed_BH = self.between(hidden_BH)
+        return hidden_BH + self.down(self.activation(self.gate(normed_BH)) * self.up(normed_BH))
+
+
+def _pieces(column_B: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, int, torch.Tensor | None]]:
+    """Return the rows in pieces that are attended together, each with its width and mask: all at once, unless few are much longer.
+
+    On a GPU another call costs more than padding does.
+    """
+    columns, count = column_B.tolist(), len(column_B)
+    edges = range(0, count, ROWS_TOGETHER)
+    widths = [max(columns[first : first + ROWS_TOGETHER]) + 1 for first in edges]
+    if column_B.device.type != "cpu" or sum(widths) > PADDED_SHARE * max(widths) * len(widths):
+        return [(slice(0, count), max(widths), _mask(column_B, max(widths), dtype))]
+    pieces = [slice(first, min(first + ROWS_TOGETHER, count)) for first in edges]
+    return [(rows, width, _mask(column_B[rows], width, dtype)) for rows, width in zip(pieces, widths, strict=True)]
+
+
+def _mask(column_B: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor | None:
+    """Return an additive mask [B, 1, 1, C] that shows each row its own columns, None where all rows hold equally many."""
+    import torch
+
+    if bool((column_B == width - 1).all()):
+        return None
+    later_BC = torch.arange(width, device=column_B.device)[None] > column_B[:, None]
+    return torch.zeros(later_BC.shape, dtype=dtype, device=column_B.device).masked_fill(later_BC, -torch.inf)[:, None, None]
+
+
+def can_pack(model: Model) -> bool:
+    """Return whether weights can be laid out for few rows: on a CPU with oneDNN, and where a copy of them is not too much."""
+    import torch
+
+    there = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    on_cpu = model.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.network.parameters())
+    # Float32 weights whose products are bfloat16 are rounded at each call: the layout of float32 would undo that.
+    exact = model.weight_dtype == torch.bfloat16 or torch.get_float32_matmul_precision() == "highest"
+    return there and on_cpu and exact and size <= LARGEST
+
+
+def _linear(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a plain linear layer computes, its weights laid out for `pack` rows unless that is 0.
+
+    oneDNN lays weights out anew at each call otherwise, which for few rows takes as long as the product.
+    """
+    import torch
+
+    weight, bias = module.weight.detach(), module.bias
+    if not pack:
+        return lambda states: torch.nn.functional.linear(states, weight, bias)
+    with torch.no_grad():
+        laid = torch.ops.mkldnn._reorder_linear_weight(weight, pack)
+    return lambda states: torch.ops.mkldnn._linear_pointwise(states, laid, bias, "none", [], "")
+
+
+def _product(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a linear layer computes: a plain one and a plain LoRA directly, anything else by calling the module."""
+    import torch
+
+    if _is_plain(module):
+        return _linear(module, pack)
+    found = _plain_lora(module)
+    if found is None:
+        return module
+    base, down_RH, up_HR = found
+    below = _linear(base, pack)
+
+    def adapted(states_BH: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(below(states_BH), torch.nn.functional.linear(states_BH, down_RH), up_HR.t())
+
+    return adapted
+
+
+def _plain_lora(module: Any) -> tuple[Any, torch.Tensor, torch.Tensor] | None:
+    """Return base layer, A and scaled B in the base's dtype, of a LoRA layer with one adapter at work and nothing special about it."""
+    if not hasattr(module, "lora_A"):
+        return None
+    from peft.tuners.lora.layer import Linear
+
+    plain: Any = Linear
+    base, active = module.get_base_layer(), module.active_adapters
+    if type(module) is not plain or not _is_plain(base) or len(active) != 1 or active[0] not in module.lora_A:
+        return None
+    name = active[0]
+    if (
+        module.disable_adapters
+        or module.merged
+        or name in getattr(module, "lora_variant", {})
+        or module.lora_B[name].bias is not None
+    ):
+        return None
+    dtype = base.weight.dtype
+    down_RH = module.lora_A[name].weight.detach().to(dtype)
+    return base, down_RH, (module.scaling[name] * module.lora_B[name].weight.detach()).to(dtype)
+
+
+def _is_plain(module: Any) -> bool:
+    """Return whether a module is torch's linear layer, nothing in it replaced and nothing hung onto it."""
+    import torch
+
+    return type(module) is torch.nn.Linear and not ("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
