@@ -312,15 +312,19 @@ def test_a_row_that_cannot_fit_is_named_before_it_is_run(tmp_path: Path, monkeyp
 
 
 def test_attempts_have_a_largest_micro_batch_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the model will write is imagined: the longest prompts, answered as long as allowed."""
+    """What the model will write is imagined: the longest prompts, answered as long as allowed; where they stand once, and where not."""
     memory_is(monkeypatch, 2 * 10**9)
     monkeypatch.setattr(tune_memory, "SURE", 0.0)
-    run = run_of(tmp_path, steps=2, batch=3, tokens=2000)
-    run |= {"objective": "grpo", "score": ["rouge_l"], "rollout": {"samples": 4, "max_tokens": 12}}
-    _, said = tuned(run)
-    (told,) = [line for line in said if line.startswith("Memory")]
-    count = int(told.split("(")[1].split(" positions")[0].replace(",", ""))
-    assert count % 12 == 0 and count > 12 * 40, "three prompts, four answers of twelve tokens each"
+    counts = {}
+    for fast in (False, True):
+        run = run_of(tmp_path, output=f"run-{fast}", steps=2, batch=3, tokens=2000)
+        run |= {"objective": "grpo", "score": ["rouge_l"], "rollout": {"samples": 4, "max_tokens": 12}}
+        run["train"]["fast"] = fast
+        _, said = tuned(run)
+        (told,) = [line for line in said if line.startswith("Memory")]
+        counts[fast] = int(told.split("(")[1].split(" positions")[0].replace(",", ""))
+    assert counts[False] % 12 == 0 and counts[False] > 12 * 40, "three prompts, four answers of twelve tokens each"
+    assert 12 * 12 < counts[True] < counts[False], "each prompt once, and the same answers"
 
 
 # --------------------------------------------------------------------------------------------------------------------- the machine

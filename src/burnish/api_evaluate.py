@@ -61,6 +61,7 @@ def evaluate(
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
     if data is None and not is_run:
+        find_model(str(model))  # a name that means nothing is told first
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
     resolve_scores(scores)
     # What is wrong with the rows shows before weights are read.
