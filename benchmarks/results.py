@@ -183,11 +183,16 @@ def make(names: Iterable[str]) -> None:
         take_up(name)
 
 
-def write() -> None:
-    """Write the page from the figures that are there."""
+def page() -> str:
+    """Return the page, made of the figures that are there."""
     parts = [HEAD, *filter(None, map(table, TABLES)), "## Jobs one by one\n"]
     parts += [section(name, report) for name in JOBS if (report := read(name)) is not None and JOBS[name].alone]
-    (ROOT / "docs" / "results.md").write_text("\n".join(parts), encoding="utf-8")
+    return "\n".join(parts)
+
+
+def write() -> None:
+    """Write the page."""
+    (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
