@@ -5,7 +5,7 @@
     python benchmarks/results.py NAME …     the same for these runs
     python benchmarks/results.py --write    takes up the finished runs under runs/, carries out none, and writes the page
 
-Enters: the run files in examples/ and the demo. Leaves: the figures of each run in benchmarks/results/runs/NAME.json, and docs/results.md
+Enters: the run files in examples/ and the demo. Leaves: the figures of each run in benchmarks/figures/NAME.json, and docs/results.md
 made of them. Delete a file to have its run carried out again. Which runs there are, and in which table, stands in `results_runs`.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from results_runs import HEAD, JOBS, NOTES, TABLES, Table, command
 
 ROOT = Path(__file__).parent.parent
-FIGURES = ROOT / "benchmarks" / "results" / "runs"
+FIGURES = ROOT / "benchmarks" / "figures"
 FACTS = ("device", "finished", "peak_memory_gb", "seconds", "steps", "technique", "tokens", "tokens_per_second", "trainable")
 """What the page tells of a run beside its scores."""
 Report = dict[str, Any]

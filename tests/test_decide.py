@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import burnish.decide.carry_out as carry_out_module
-import burnish.decide.decision as decision_module
 from burnish import api
 from burnish.decide.arms import ARMS
 from burnish.decide.bench import Bench, Setting, gold, help_for
@@ -27,6 +26,9 @@ from burnish.prepare import prepare
 from burnish.types import plain
 from cli_runs import cli
 from stub import make_stub
+
+# By name: once the Python interface is imported, `burnish.decide` is the verb and not the package.
+carry_out_module, decision_module = (import_module(f"burnish.decide.{name}") for name in ("carry_out", "decision"))
 
 TOWNS = ("Alder", "Birch", "Cedar", "Dorn", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Kelp", "Lime")
 THINGS = ("bridge", "tower", "mill", "gate", "square")
