@@ -28,7 +28,7 @@ format: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python benchmarks/results.py
 
-# Measures every row of docs/performance.md, peers in environments of their own, and writes the page; some forty minutes on two quiet cores.
+# Measures every row of docs/performance.md, peers in environments of their own, and writes the page; more than an hour on two quiet cores.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed/run.py
 

@@ -54,7 +54,7 @@ from `benchmarks/results/*.json` by a script; no figure is put in by hand.
 LAST = """## Make it again
 
 ```sh
-make bench          # every row, some forty minutes on two quiet cores; environments of the peers are made first
+make bench          # every row, more than an hour on two quiet cores; environments of the peers are made first
 make bench-sft      # the first two rows
 ```
 
