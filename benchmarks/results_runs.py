@@ -73,9 +73,7 @@ NOTES: dict[str, str] = {
         "`covid_qa` is not learned: 843 questions on 70 articles teach a model of this size nothing that holds on other articles, and the nearest "
         "passage does better.\n"
     ),
-    "instruct_ppo": (
-        "The reward of held-out answers rose by 0.150 under PPO; its interval just includes zero.\n"
-    ),
+    "instruct_ppo": ("The reward of held-out answers rose by 0.150 under PPO; its interval just includes zero.\n"),
     "sentiment_prompt": (
         "Where no peak memory is told, the run was finished by a second process, which did not train; training took place in the first.\n"
     ),
