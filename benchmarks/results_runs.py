@@ -17,7 +17,8 @@ question, or the answer of the nearest training row. What the bundled models can
 
 The bundled models are small (10.2 M parameters) and were trained for a few hours: read these tables as proof that the tool does and
 measures what it says, not as what a large model would reach. Where the classical row is better, it is said first, and you should take it.
-The runs had one thread each, beside other work of the machine: their seconds are upper bounds.
+The runs had one thread each, beside other work of the machine: their seconds are upper bounds. Those on the Intel processor, and of the others
+covid_qa, instruct_reward and instruct_ppo, were made before the quick pieces of training ([performance.md](performance.md)), which round differently.
 """
 
 
@@ -65,8 +66,8 @@ JOBS: dict[str, Job] = {
 
 NOTES: dict[str, str] = {
     "sentiment_lora": (
-        "LoRA's own rate, 5e-3 at this width, stands at the edge for this job: one run left chance after 150 of 249 steps and reached 0.682, this "
-        "one never did. At `train.learning_rate=2e-3` it learned from the first 100 steps on: 0.679 [0.640, 0.714] on the same 592 rows. "
+        "LoRA's own rate, 5e-3 at this width, stands at the edge for this job: an earlier run on another processor reached 0.682, this one stayed "
+        "at chance. With `technique=lora train.learning_rate=2e-3` the same run file gave 0.679 [0.640, 0.714] on the same 592 rows. "
         "`--find-lr` is for this.\n"
     ),
     "covid_qa": (
