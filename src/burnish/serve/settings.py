@@ -49,8 +49,8 @@ class Settings:
     schema_bytes: int = 64 * 1024
     messages: int = 1024
     tools: int = 128
-    prefix_tokens: int = 16384
-    """Tokens of prompts whose past is kept for prompts that begin alike; 0: none."""
+    prefix_bytes: int = 256 * MEGABYTE
+    """Of the past of prompts that are kept, by each base, for prompts that begin alike; 0: none."""
     drain_seconds: float = 30.0
 
     @property
