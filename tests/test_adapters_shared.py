@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stub import cpu, load_stub, make_stub
 
 from burnish.models import Model, add_adapter, find_model, load_model, save_model, why_not_shared
 from burnish.sampling import Options, generate
 from burnish.sampling.flight import Flight, Generated, Row
 from burnish.techniques import TECHNIQUES
+from stub import cpu, load_stub, make_stub
 
 CPU = cpu()
 OPTIONS = Options(max_tokens=24)
@@ -46,7 +46,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, dict[str | 
     for name, path in (("a0", one), ("a1", two)):
         assert why_not_shared(model, find_model(str(path))) is None
         add_adapter(model, find_model(str(path)), name)
-    alone: dict[str | None, Model] = {None: load_model(str(base), CPU), "a0": load_model(str(one), CPU), "a1": load_model(str(two), CPU)}
+    alone: dict[str | None, Model] = {
+        None: load_model(str(base), CPU),
+        "a0": load_model(str(one), CPU),
+        "a1": load_model(str(two), CPU),
+    }
     return model, alone
 
 
@@ -97,7 +101,9 @@ def test_an_adapter_may_come_while_rows_are_under_way(tmp_path: Path) -> None:
     assert found[second].tokens.tolist() == generate(load_model(str(adapter), CPU), [prompts[1]], OPTIONS)[0].tokens.tolist()
 
 
-@pytest.mark.parametrize(("technique", "options", "reason"), [("dora", {}, "use_dora"), ("ia3", {}, "no LoRA"), ("full", {}, "whole model")])
+@pytest.mark.parametrize(
+    ("technique", "options", "reason"), [("dora", {}, "use_dora"), ("ia3", {}, "no LoRA"), ("full", {}, "whole model")]
+)
 def test_what_cannot_share_is_said(tmp_path: Path, technique: str, options: dict[str, Any], reason: str) -> None:
     base = make_stub(tmp_path / "base")
     folder = write_adapter(base, tmp_path / "other", 1, technique, **options)
