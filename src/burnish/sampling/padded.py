@@ -22,6 +22,8 @@ class Padded:
 
     joins = False
     """Rows are read only when none is under way."""
+    before = None
+    """Nothing is kept of prompts."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
