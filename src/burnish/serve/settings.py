@@ -70,7 +70,7 @@ class Settings:
             return True
         if self.is_local:
             return False
-        return _is_address(name) or name in {self.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+        return _is_address(name) or name in {self.host.lower(), socket.gethostname().lower()}
 
     def knows_key(self, given: str) -> bool:
         """Return whether a key is the server's, in a time that does not depend on where it differs."""
