@@ -35,6 +35,8 @@ class Settings:
     body_seconds: float = 30.0
     """In which a body must have come; an upload: in which its next piece must."""
     header_bytes: int = 32 * 1024
+    head_seconds: float = 15.0
+    """In which a new connection must have sent the headers of a request."""
     connections: int = 512
     rows: int = 32
     """Answers made at once, by each base."""
