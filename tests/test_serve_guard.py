@@ -16,7 +16,6 @@ from typing import Any
 import openai
 import pytest
 import schemathesis
-from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +83,7 @@ def post(server: Server, body: Any, path: str = "/v1/chat/completions", **header
 def test_every_route_asks_for_the_key(locked: Server) -> None:
     """By walking the app's own routes, and by spellings of a path that have led around checks elsewhere (CVE-2026-48746)."""
     app: Any = locked.uvicorn.config.app
-    paths = {(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods}
+    paths = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
     assert len(paths) >= 8
     paths |= {
         ("GET", path)
@@ -278,7 +277,7 @@ def test_a_full_queue_is_said_and_what_was_waiting_is_answered(server: Server) -
 
     def one() -> None:
         try:
-            client.chat.completions.create(model="base", messages=HELLO, max_tokens=300, n=2)
+            client.chat.completions.create(model="base", messages=HELLO, max_tokens=120, n=2)
             results.append("answered")
         except openai.RateLimitError as error:
             assert error.response.headers["retry-after"] and error.code == "queue_full"
@@ -377,15 +376,11 @@ def test_secrets_and_requests_stay_out_of_logs(
 
 def test_fuzzing_by_the_servers_own_description(server: Server) -> None:
     """Requests made from /openapi.json, right and wrong ones: no answer is a fault of ours, and every error has the envelope."""
-    schema = (
-        schemathesis.openapi.from_asgi("/openapi.json", server.uvicorn.config.app)
-        if False
-        else schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    )
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     for operation in [found.ok() for found in schema.get_all_operations()]:
 
         @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
-        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None)
+        @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None)
         def tried(case: Any) -> None:
             response = case.call(timeout=20)
             assert response.status_code < 500, (response.status_code, response.text[:300])
@@ -395,23 +390,15 @@ def test_fuzzing_by_the_servers_own_description(server: Server) -> None:
         tried()
 
 
-@given(
-    messages=st.lists(
-        st.recursive(
-            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
-            lambda inner: (
-                st.lists(inner, max_size=3)
-                | st.dictionaries(
-                    st.sampled_from(["role", "content", "type", "text", "tool_calls", "function", "name"]),
-                    inner | st.sampled_from(["user", "assistant", "text"]),
-                    max_size=4,
-                )
-            ),
-            max_leaves=8,
-        ),
-        max_size=3,
-    )
+FIELDS = st.sampled_from(["role", "content", "type", "text", "tool_calls", "function", "name"])
+WORDS = st.sampled_from(["user", "assistant", "text"])
+LEAVES = st.none() | st.booleans() | st.floats() | st.text(max_size=5)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner | WORDS, max_size=4), max_leaves=8
 )
+
+
+@given(messages=st.lists(ANYTHING, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_any_messages_are_answered_or_refused(messages: list[Any]) -> None:
     from burnish.serve.messages import to_messages
