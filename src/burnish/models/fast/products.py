@@ -83,18 +83,37 @@ def product(module: Any, pack: int, switch: Switch | None = None) -> Callable[[t
 
 
 def together(modules: Sequence[Any], pack: int, switch: Switch | None = None) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    """Return what several linear layers compute of the same rows: at once where all of them are plain and laid out anew anyway."""
+    """Return what several linear layers compute of the same rows: at once where all are plain, or plain LoRA, and laid out anew anyway."""
     import torch
 
-    if not pack or not all(_is_plain(module) for module in modules) or len({module.bias is None for module in modules}) > 1:
+    found = [None if _is_plain(module) else _plain_lora(module) for module in modules]
+    bases = [
+        module if _is_plain(module) else lora[0] for module, lora in zip(modules, found, strict=True) if lora or _is_plain(module)
+    ]
+    mixed = len(bases) < len(modules) or len({base.bias is None for base in bases}) > 1
+    if not pack or mixed or (switch is not None and any(found)):
         products = [product(module, pack, switch) for module in modules]
         return lambda states: tuple(one(states) for one in products)
-    widths = [module.out_features for module in modules]
+    widths = [base.out_features for base in bases]
     with torch.no_grad():
-        weight = torch.cat([module.weight.detach() for module in modules])
-        bias = None if modules[0].bias is None else torch.cat([module.bias.detach() for module in modules])
+        weight = torch.cat([base.weight.detach() for base in bases])
+        bias = None if bases[0].bias is None else torch.cat([base.bias.detach() for base in bases])
     whole = _laid(weight, bias, pack)
-    return lambda states: whole(states).split(widths, dim=-1)
+    if not any(found):
+        return lambda states: whole(states).split(widths, dim=-1)
+    ranks = [0 if lora is None else len(lora[1]) for lora in found]
+    down_RH = torch.cat([lora[1] for lora in found if lora])
+    up_RH = [None if lora is None else lora[2].t().contiguous() for lora in found]
+
+    def adapted(states_BH: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        parts = whole(states_BH).split(widths, dim=-1)
+        inner_BR = torch.nn.functional.linear(states_BH, down_RH).split(ranks, dim=-1)
+        for part, inner, up in zip(parts, inner_BR, up_RH, strict=True):
+            if up is not None:
+                part.addmm_(inner, up)
+        return parts
+
+    return adapted
 
 
 def norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
