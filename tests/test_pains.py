@@ -71,6 +71,7 @@ PAINS: dict[str, Pain] = {
             "test_every_technique.py::test_pain_3_merged_equals_unmerged",
             "test_api.py::test_the_model_folder_opens_with_the_ecosystems_loaders_and_gives_the_same_logits",
             "test_bad_input_objectives.py::test_an_adapter_for_another_base",
+            "test_serve.py::test_a_run_is_asked_in_the_form_in_which_it_was_taught",
         ),
     ),
     "5": Pain(
@@ -96,6 +97,7 @@ PAINS: dict[str, Pain] = {
         (
             "test_render.py::test_pain_7_the_prompt_at_inference_is_what_stood_before_the_answer",
             "test_api.py::test_a_model_is_asked_in_the_form_in_which_it_was_taught",
+            "test_serve.py::test_a_run_is_asked_in_the_form_in_which_it_was_taught",
             "test_bad_input_objectives.py::test_a_template_whose_turns_cannot_be_found",
         ),
     ),
@@ -123,6 +125,7 @@ PAINS: dict[str, Pain] = {
             "test_pains.py::test_pain_10_a_head_and_a_written_label_are_measured_alike",
             "test_heads.py::test_a_saved_run_opens_with_its_class_and_the_same_scores",
             "test_heads.py::test_what_was_learned_gets_the_full_score",
+            "test_serve_runs.py::test_a_head_answers_through_every_verb",
         ),
     ),
     "11": Pain(

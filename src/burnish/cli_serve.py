@@ -31,6 +31,7 @@ def serve(
         ),
     ] = None,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="a further name of this server; repeatable")] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="of the weights: auto, float32, bfloat16 or float16")] = "auto",
     runs: Annotated[Path, typer.Option("--runs", help="folder of the runs that the page shows")] = Path("runs"),
 ) -> None:
     """Offer models over HTTP, in the shapes that clients of hosted services use."""
@@ -40,4 +41,4 @@ def serve(
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
         raise UsageError(f"`burnish serve` needs {error.name}, which is not installed: pip install 'burnish[serve]'") from None
-    run(models, base=base, host=host, port=port, key_file=key_file, hosts=tuple(allow_host or ()), runs=runs)
+    run(models, base=base, host=host, port=port, key_file=key_file, hosts=tuple(allow_host or ()), runs=runs, dtype=dtype)

@@ -24,11 +24,19 @@ SHORTEST_KEY = 16
 
 
 def run(
-    models: list[str], *, base: str | None, host: str, port: int, key_file: Path | None, hosts: tuple[str, ...], runs: Path
+    models: list[str],
+    *,
+    base: str | None,
+    host: str,
+    port: int,
+    key_file: Path | None,
+    hosts: tuple[str, ...],
+    runs: Path,
+    dtype: str = "auto",
 ) -> None:
     """Open the models, listen, and answer until a signal comes."""
     key, fresh = _key(host, key_file)
-    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs)
+    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs, dtype=dtype)
     with _listener(host, port) as listener:
         served = Served(settings=settings)
         for name, model in map(split_name, [*models, *([base] if base else [])]):
