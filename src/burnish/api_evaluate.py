@@ -22,7 +22,7 @@ from burnish.data.seen import check_seen
 from burnish.data.split import group_keys
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
-from burnish.evaluate import Asking, answer, resolve_scores
+from burnish.evaluate import Asking, answer, fitting_scores, resolve_scores
 from burnish.finish import measured, side_by_side
 from burnish.finish_answers import asking_for, preferences, rows_of, with_rewards
 from burnish.gather import read_rows
@@ -196,7 +196,7 @@ def _answers(
 
 def _fitting(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:
     """Return the scores that find something to compare with in these rows, in their order."""
-    return [name for name, score in resolve_scores(names).items() if any(score.applies(task) for task in tasks)]
+    return list(fitting_scores(resolve_scores(names), tasks))
 
 
 def _measured_on(folder: Path) -> Device | None:
