@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from burnish.errors import ConfigError, suggestion
+from burnish.usecases.automotive_parts import automotive_parts
 from burnish.usecases.chat import chat
+from burnish.usecases.chatbot import chatbot
+from burnish.usecases.code_style import code_style
 from burnish.usecases.definition import UseCase
 from burnish.usecases.domain import domain
 from burnish.usecases.extract import extract
 from burnish.usecases.folder import write, write_from_data
 from burnish.usecases.instruct import instruct
+from burnish.usecases.mail_drafting import mail_drafting
+from burnish.usecases.sentiment import sentiment
 from burnish.usecases.support import support
+from burnish.usecases.technical_diagnosis import technical_diagnosis
 
 __all__ = ["USECASES", "UseCase", "find", "write", "write_from_data"]
 
@@ -24,6 +30,12 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "extract": extract,
     "domain": domain,
     "instruct": instruct,
+    "chatbot": chatbot,
+    "sentiment": sentiment,
+    "technical-diagnosis": technical_diagnosis,
+    "automotive-parts": automotive_parts,
+    "code-style": code_style,
+    "mail-drafting": mail_drafting,
 }
 
 
