@@ -24,25 +24,109 @@ class Case:
 
 
 CASES: dict[str, Case] = {
+    "chatbot": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`reply` judges words and calls by one figure; `tool_call` is of the rows that expect a call alone. The base has never seen the handbook, so that
+all it can do is to repeat what stands in its examples.
+""",
+        not_right="""\
+What the handbook does not say and what is none of the shop's business is where a small model fails: {not in the handbook@reply/tuned} and {out
+of scope@reply/tuned}, against {handbook@reply/tuned} on the handbook itself. A question about fire ratings looks like a question about fabric.
+For that, put a gate before the chat (a classifier with *unknown* as a label, or retrieval that must find a passage), and for facts that change
+weekly take retrieval: tuning learned them by heart.
+""",
+    ),
     "sentiment": Case(
         alternative="objective=sft train.learning_rate=1e-3",
         alternative_is="the label written by the model (`sft`) instead of read by a head",
         read="""\
-All three labels count the same in `macro_f1`; always saying *positive* gives about 0.17.""",
+All three labels count the same in `macro_f1`; always saying *positive* gives about 0.17.
+""",
         not_right="""\
 Trade words that change their meaning with the sentence are where ten million parameters end: on the slice *trade words* the tuned model has
-{trade words@macro_f1/tuned}, on *plain* {plain@macro_f1/tuned}. The classical row has {trade words@macro_f1/classical} and {plain@macro_f1/classical}: it
-costs nothing to run, so where it is as good, take it, and where a review decides about a person or a recall, let a person read what is marked *mixed*.""",
+{trade words@macro_f1/tuned}, on *plain* {plain@macro_f1/tuned}. The classical row has {trade words@macro_f1/classical} and
+{plain@macro_f1/classical}: it costs nothing to run, so where it is as good, take it, and where a review decides about a person or a recall, let
+a person read what is marked *mixed*.
+""",
     ),
     "technical-diagnosis": Case(
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
-`json_field_f1` counts each of the three fields; `exact_match` wants all of them right at once, and that is what a planner who does not look again
-would live with.""",
+`json_field_f1` counts each of the three fields; `exact_match` wants all of them right at once, and that is what a planner who does not look
+again would live with.
+""",
         not_right="""\
 Rare causes have three wordings each to learn from, and it shows: {rare causes@json_field_f1/tuned} of their fields are right, against
-{usual@json_field_f1/tuned} of the usual ones. For causes with so few entries, look the old work orders up instead and let the planner read them: a new
-cause is then known the day it is written down.""",
+{usual@json_field_f1/tuned} of the usual ones. For causes with so few entries, look the old work orders up instead and let the planner read them:
+a new cause is then known the day it is written down.
+""",
+    ),
+    "automotive-parts": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`exact_match` is what counts when a number is ordered. The nearest old question often names the same car or the same part, seldom both with the
+right phase.
+""",
+        not_right="""\
+The year of the facelift is where the rule turns, and a model that has learned the rule by examples is least sure there: {year of the
+facelift@json_field_f1/tuned}, against {part wanted@json_field_f1/tuned} in other years. A catalogue with a fitment table answers this exactly,
+in microseconds, and is right the day it changes: where there is one, let the model only read car, part and year out of the question, and look
+the number up.
+""",
+    ),
+    "code-style": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`python_clean` alone would flatter: a clean function that does something else counts there. `exact_match(strict=true)` does not forgive a single
+character.
+""",
+        not_right="""\
+Names with capitals that stand together (`parseHTMLPage`) are rare in the rows, and it shows: {acronyms@exact_match(strict=true)/tuned}, against
+{usual@exact_match(strict=true)/tuned} of the usual ones. A codemod with a table of acronyms is exact and free; so is `ruff --fix` for most of
+what `before` suffers from. Tuning was right for the docstrings and the two teams' rules, not for the names.
+""",
+    ),
+    "mail-drafting": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`facts_kept` alone would flatter whoever copies the brief: it says that nothing was lost or invented, not that it is a mail. The classical row
+shows it.
+""",
+        not_right="""\
+Ten matters in three houses are thirty templates, and a mail merge with thirty templates gets every figure right, always. The tuned model has
+{facts_kept/tuned} of the facts and {two matters@exact_match(strict=true)/tuned} of the mails with two matters to the letter. Where matters are
+as few as here, take templates; tuning pays where briefs come in everybody's own words and matters are combined.
+""",
+    ),
+    "brand-voice": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`facts_kept` alone would flatter whoever copies the notes; `exact_match(strict=true)` is the brand book kept to the letter.
+""",
+        not_right="""\
+Notes with a banned word are the rarer case: {a banned word in the notes@exact_match(strict=true)/tuned}, against
+{plain@exact_match(strict=true)/tuned} of plain notes. A list of banned words and their substitutes, applied by a program before the model sees
+the notes, is right every time and can be changed by whoever keeps the book. Tuning was right for the voices, not for the list.
+""",
+    ),
+    "legal-analysis": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+The classical row names what the most similar clause of the training rows says, with that clause's section and parties: it reads well and is
+wrong.
+""",
+        not_right="""\
+A clause of a thirteenth kind would come out as one of the twelve, in the same assured words: no row of these can show it. Before a contract of a
+new kind is read this way, a person has to look at its clauses, or a classifier with *unknown* has to stand before the model. And for a single
+contract a month, reading it costs less than the rows: prompting a large model beats both.
+""",
     ),
 }

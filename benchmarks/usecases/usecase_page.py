@@ -98,12 +98,12 @@ def filled(words: str, found: Figures) -> str:
     """Return words with their figures in place; KeyError where one is named that is not there."""
 
     def one(match: re.Match[str]) -> str:
-        slice_, _, rest = match[1].rpartition("@")
+        slice_, _, rest = " ".join(match[1].split()).rpartition("@")
         score, arm = rest.split("/")
         table = found["slices"][slice_]["scores"] if slice_ else found["scores"]
         return f"{figure(table[score][arm]['mean'], signed=arm == 'difference')} [{interval(table[score][arm], signed=arm == 'difference')}]"
 
-    return re.sub(r"\{([^{}\n]+/[a-z_]+)\}", one, words)
+    return re.sub(r"\{([^{}]+/[a-z_]+)\}", one, words)
 
 
 # --------------------------------------------------------------------------------------------------------------------------- tables
@@ -303,6 +303,9 @@ def gallery(all_found: Mapping[str, Figures]) -> str:
         row = found["scores"][found["headline"]]
         told = f"{found['headline']} {figure(row[found['best_prompt']]['mean'])} → **{figure(row['tuned']['mean'])}** ({_difference(row)}, n {row['n']})"
         lines.append(f"| [{name}](usecases/{name}.md) | {find(name).summary} | {told} | `burnish init {name} my-{name}` |")
+    for name in CASES:
+        if name not in all_found:
+            lines.append(f"| {name} | {find(name).summary} | not measured yet | `burnish init {name} my-{name}` |")
     lines.append("")
     for name in all_found:
         lines += [f"[![{name}](images/usecases/{name}.svg)](usecases/{name}.md)", ""]

@@ -13,10 +13,12 @@ from typing import Any
 
 import chatbot
 import diagnosis
+import legal
 import mail
 import parts
 import sentiment
 import style
+import voice
 from phrases import SAMPLES, lines_of
 
 MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
@@ -26,6 +28,8 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "automotive-parts": parts.rows,
     "code-style": style.rows,
     "mail-drafting": mail.rows,
+    "brand-voice": voice.rows,
+    "legal-analysis": legal.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

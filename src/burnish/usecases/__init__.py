@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from burnish.errors import ConfigError, suggestion
 from burnish.usecases.automotive_parts import automotive_parts
+from burnish.usecases.brand_voice import brand_voice
 from burnish.usecases.chat import chat
 from burnish.usecases.chatbot import chatbot
 from burnish.usecases.code_style import code_style
@@ -17,6 +18,7 @@ from burnish.usecases.domain import domain
 from burnish.usecases.extract import extract
 from burnish.usecases.folder import write, write_from_data
 from burnish.usecases.instruct import instruct
+from burnish.usecases.legal_analysis import legal_analysis
 from burnish.usecases.mail_drafting import mail_drafting
 from burnish.usecases.sentiment import sentiment
 from burnish.usecases.support import support
@@ -36,6 +38,8 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "automotive-parts": automotive_parts,
     "code-style": code_style,
     "mail-drafting": mail_drafting,
+    "brand-voice": brand_voice,
+    "legal-analysis": legal_analysis,
 }
 
 

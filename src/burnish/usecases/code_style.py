@@ -62,7 +62,7 @@ def code_style() -> UseCase:
                 "columns": {"prompt": "before", "completion": "after", "system": "system", "group": "group", "slice": "kind"},
             },
             "technique": {"name": "full"},
-            "train": {"epochs": 6, "batch": 8, "learning_rate": 1e-3},
+            "train": {"epochs": 5, "batch": 8, "learning_rate": 1e-3},
             "evaluate": {"max_tokens": 120},
         },
         notes={

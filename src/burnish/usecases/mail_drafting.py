@@ -58,7 +58,7 @@ def mail_drafting() -> UseCase:
                 "columns": {"prompt": "brief", "completion": "mail", "system": "house", "group": "group", "slice": "kind"},
             },
             "technique": {"name": "full"},
-            "train": {"epochs": 6, "batch": 8, "learning_rate": 1e-3},
+            "train": {"epochs": 5, "batch": 8, "learning_rate": 1e-3},
             "evaluate": {"max_tokens": 96},
         },
         notes={
