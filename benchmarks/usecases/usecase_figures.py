@@ -29,7 +29,9 @@ from burnish.tune import Watch
 from burnish.types import Answer, Score, Task, plain
 
 PROMPTED = ("zero_shot", "few_shot_fixed", "few_shot_nearest", "optimised_prompt")
-TRIALS, DEV_ROWS, TIMED = 4, 40, 16
+TRIALS, DEV_ROWS, TIMED = 3, 32, 12
+PROMPTING = ("decide.examples=[2,4]", "data.max_length=512")
+"""How prompts are made: few examples, within the length that the bundled models were trained on."""
 FACTS = (
     "device",
     "finished",
@@ -68,11 +70,11 @@ def opened(folder: Path, name: str, overrides: Sequence[str] = ()) -> Job:
     return Job(plan, run, rows_of(plan.first, "test"))
 
 
-def figures(folder: Path, name: str, *, alternative: str | None, commands: Sequence[str]) -> dict[str, Any]:
-    """Return everything that the page of a use case shows."""
+def figures(folder: Path, name: str, *, commands: Sequence[str]) -> dict[str, Any]:
+    """Return everything that the page of a use case shows, without the alternative."""
     job = opened(folder, name)
     report = _json(job.run / "report.json")
-    said, settings, seconds = prompted(job, folder / "prompted")
+    said, settings, seconds = prompted(opened(folder, name, PROMPTING), folder / "prompted")
     arms: dict[str, Sequence[Answer]] = {**said, "tuned": _told(job.run, "tuned"), "classical": classical(job)}
     best = best_prompt(job, said)
     table = beside(job, arms, best)
@@ -89,7 +91,7 @@ def figures(folder: Path, name: str, *, alternative: str | None, commands: Seque
         "slices": by_slice(job.tasks, lambda places: _of_places(job, arms, best, places)),
         "forgetting": {score: _short(row) for score, row in (report.get("forgetting", {}).get("scores") or {}).items()},
         "forgetting_told": report.get("forgetting", {}).get("verdict", ""),
-        "alternative": None if alternative is None else _alternative(folder, job, alternative),
+        "alternative": None,
         "milliseconds": {**seconds, "tuned": _single_answers(job)},
         "examples": examples(job, arms, best),
     }
@@ -195,8 +197,9 @@ def _of_places(job: Job, arms: Answers, best: str, places: list[int]) -> dict[st
     )
 
 
-def _alternative(folder: Path, job: Job, overrides: str) -> dict[str, Any]:
+def alternative(folder: Path, name: str, overrides: str) -> dict[str, Any]:
     """Return what another way of tuning reached on the same rows, and its difference from the one that was taken."""
+    job = opened(folder, name)
     other = opened(folder, "alternative", overrides.split())
     assert [str(task.origin) for task in other.tasks] == [str(task.origin) for task in job.tasks], "not the same held-out rows"
     report = _json(other.run / "report.json")

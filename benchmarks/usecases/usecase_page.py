@@ -218,6 +218,8 @@ def _figures(name: str, found: Figures, case: Case) -> list[str]:
 
 def _other_way(found: Figures, case: Case) -> list[str]:
     other = found["alternative"]
+    if other is None:
+        return [f"The alternative, {case.alternative_is} (`{case.alternative}`), is not measured yet.", ""]
     score = found["headline"]
     row = other["scores"][score]
     return [

@@ -60,7 +60,7 @@ def automotive_parts() -> UseCase:
                 "columns": {"prompt": "question", "completion": "answer", "group": "group", "slice": "kind"},
             },
             "technique": {"name": "full"},
-            "train": {"epochs": 5, "batch": 8, "learning_rate": 1e-3},
+            "train": {"epochs": 6, "batch": 8, "learning_rate": 1e-3},
             "evaluate": {"max_tokens": 48},
         },
         notes={
