@@ -129,4 +129,28 @@ new kind is read this way, a person has to look at its clauses, or a classifier 
 contract a month, reading it costs less than the rows: prompting a large model beats both.
 """,
     ),
+    "medical-assessment": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+A decision aid, not a doctor. The figure to look at is the slice *red flag*: what is missing there to 1 are flags that were missed or misnamed.
+""",
+        not_right="""\
+With a flag there and another denied, the model has {one flag there, one denied@exact_match/tuned} of the notes wholly right; with a single flag
+{red flag@exact_match/tuned}. For the list of red flags itself, a search for their words that errs on the side of alarm misses less than any
+model of this size, and its misses can be explained. Let the model fill in the fields, and let that search decide who is called back first.
+""",
+    ),
+    "science-assistant": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+Two of the three fields are read off the line; the finding takes a comparison. `exact_match` wants all three.
+""",
+        not_right="""\
+Comparing two numbers is no job for a language model: close to the limit {close to the limit@exact_match/tuned} of the lines are wholly right,
+elsewhere {plain@exact_match/tuned}. Two numbers and a sign are compared by a program without a single error. Let the model read quantity,
+reading and limit out of the line, in whatever form it comes, and compare them afterwards.
+""",
+    ),
 }

@@ -15,7 +15,9 @@ import chatbot
 import diagnosis
 import legal
 import mail
+import medical
 import parts
+import science
 import sentiment
 import style
 import voice
@@ -30,6 +32,8 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "mail-drafting": mail.rows,
     "brand-voice": voice.rows,
     "legal-analysis": legal.rows,
+    "medical-assessment": medical.rows,
+    "science-assistant": science.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

@@ -20,6 +20,8 @@ from burnish.usecases.folder import write, write_from_data
 from burnish.usecases.instruct import instruct
 from burnish.usecases.legal_analysis import legal_analysis
 from burnish.usecases.mail_drafting import mail_drafting
+from burnish.usecases.medical_assessment import medical_assessment
+from burnish.usecases.science_assistant import science_assistant
 from burnish.usecases.sentiment import sentiment
 from burnish.usecases.support import support
 from burnish.usecases.technical_diagnosis import technical_diagnosis
@@ -40,6 +42,8 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "mail-drafting": mail_drafting,
     "brand-voice": brand_voice,
     "legal-analysis": legal_analysis,
+    "medical-assessment": medical_assessment,
+    "science-assistant": science_assistant,
 }
 
 
