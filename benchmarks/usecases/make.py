@@ -48,7 +48,7 @@ def figures_of(name: str) -> None:
 
     folder = RUNS / name
     commands = tuned(name, folder)
-    _keep(name, figures(folder, name, commands=commands))
+    _keep(name, figures(folder, name, commands=commands, documents=CASES[name].documents))
 
 
 def alternative_of(name: str) -> None:

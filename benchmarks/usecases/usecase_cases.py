@@ -14,13 +14,14 @@ class Case:
     """What a page needs beyond figures and the use case's own words.
 
     `alternative` is how the other run differs on the command line, `alternative_is` what it is; `read` says how to read the table, `not_right` tells
-    the case where tuning was not the right answer.
+    the case where tuning was not the right answer. `documents` are files of the folder in which a prompted arm looks passages up.
     """
 
     alternative: str
     alternative_is: str
     read: str
     not_right: str
+    documents: tuple[str, ...] = ()
 
 
 CASES: dict[str, Case] = {
@@ -151,6 +152,45 @@ Two of the three fields are read off the line; the finding takes a comparison. `
 Comparing two numbers is no job for a language model: close to the limit {close to the limit@exact_match/tuned} of the lines are wholly right,
 elsewhere {plain@exact_match/tuned}. Two numbers and a sign are compared by a program without a single error. Let the model read quantity,
 reading and limit out of the line, in whatever form it comes, and compare them afterwards.
+""",
+    ),
+    "knowledge-update": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        documents=("guideline-march.jsonl", "guideline-june.jsonl"),
+        read="""\
+*Retrieval* is the base with passages of both guidelines found by the words of the question. It can answer only as well as a model of this size
+reads.
+""",
+        not_right="""\
+A rule that changes tomorrow: here a document is edited in a minute, and tuning starts again. And what held in March suffers from what holds in
+June: {as it was in March@exact_match/tuned} of the old answers are right, against {changed since March@exact_match/tuned} of the new ones. Where
+the date matters, keep the documents, and let a model that reads well answer from them; a larger base does.
+""",
+    ),
+    "programming-tutor": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+`exact_match(strict=true)` wants line, kind of bug and level all right at once.
+""",
+        not_right="""\
+Programs without a bug: {no bug@exact_match(strict=true)/tuned} of them are told so, against {usual@exact_match(strict=true)/tuned} of the right
+hints where there is one. Whether a program runs is not a question for a model: run it, and let the tutor speak only where it fails; half of the
+kinds here are found by the interpreter, with the line.
+""",
+    ),
+    "summarise-translate": Case(
+        alternative="technique=lora train.learning_rate=5e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+To the letter means every date, the house, the term and the reason; a single slip makes a summary worthless to whoever stands before the closed
+door.
+""",
+        not_right="""\
+A notice without an end is where the model is tempted to give one: {no end given@exact_match(strict=true)/tuned} to the letter there, against
+{translate@exact_match(strict=true)/tuned} and {summarise@exact_match(strict=true)/tuned} of the others. For notices that a house management
+writes itself, a form with five fields prints both texts without an error; tuning pays for notices that others write.
 """,
     ),
 }

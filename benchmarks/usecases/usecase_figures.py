@@ -19,12 +19,13 @@ from burnish.data.fields import normalised
 from burnish.decide.arms import ARMS
 from burnish.decide.bench import Bench, Setting, ask, questions_of
 from burnish.decide.carry_out import Effort, Result, attempt
-from burnish.decide.protocol import Item, Rows
+from burnish.decide.protocol import Item, Rows, read_documents
 from burnish.devices import choose_device
 from burnish.evaluate import answer, by_slice, compare, fitting_scores, resolve_scores
 from burnish.finish_answers import asking_for, rows_of
 from burnish.models import load_model
 from burnish.prepare import Plan, registries
+from burnish.retrieval import build
 from burnish.tune import Watch
 from burnish.types import Answer, Score, Task, plain
 
@@ -70,11 +71,11 @@ def opened(folder: Path, name: str, overrides: Sequence[str] = ()) -> Job:
     return Job(plan, run, rows_of(plan.first, "test"))
 
 
-def figures(folder: Path, name: str, *, commands: Sequence[str]) -> dict[str, Any]:
+def figures(folder: Path, name: str, *, commands: Sequence[str], documents: Sequence[str] = ()) -> dict[str, Any]:
     """Return everything that the page of a use case shows, without the alternative."""
     job = opened(folder, name)
     report = _json(job.run / "report.json")
-    said, settings, seconds = prompted(opened(folder, name, PROMPTING), folder / "prompted")
+    said, settings, seconds = prompted(opened(folder, name, PROMPTING), folder / "prompted", [folder / one for one in documents])
     arms: dict[str, Sequence[Answer]] = {**said, "tuned": _told(job.run, "tuned"), "classical": classical(job)}
     best = best_prompt(job, said)
     table = beside(job, arms, best)
@@ -100,7 +101,9 @@ def figures(folder: Path, name: str, *, commands: Sequence[str]) -> dict[str, An
 # ------------------------------------------------------------------------------------------------------------------ prompted arms
 
 
-def prompted(job: Job, kept: Path) -> tuple[dict[str, Sequence[Answer]], dict[str, str], dict[str, float]]:
+def prompted(
+    job: Job, kept: Path, documents: Sequence[Path] = ()
+) -> tuple[dict[str, Sequence[Answer]], dict[str, str], dict[str, float]]:
     """Return by prompted arm its answers, what it chose on the dev rows, and milliseconds of a single answer."""
     part = job.plan.first
     dev = part.tasks("dev")
@@ -108,8 +111,11 @@ def prompted(job: Job, kept: Path) -> tuple[dict[str, Sequence[Answer]], dict[st
     rows = Rows([_item(task) for task in part.tasks("train")], [_item(task) for task in dev[::step][:DEV_ROWS]], [], [], [], [])
     rows = Rows(rows.train, rows.dev, [_item(task) for task in job.tasks], [], [], [])
     model = load_model(job.plan.found.name, choose_device(moves_base=False, threads=job.plan.resolved.config.threads))
-    bench = Bench(job.plan, rows, kept, model, None, questions_of(rows.train), rows.train)
-    done, failed = attempt(bench, {name: ARMS[name] for name in PROMPTED}, Effort(TRIALS, False, Watch(say=print)))
+    found = [one for file in documents for one in read_documents(str(file), file.parent)[0]]
+    index = build(found, size=job.plan.resolved.config.decide.passage_size) if found else None
+    bench = Bench(job.plan, rows, kept, model, index, questions_of(rows.train), rows.train)
+    names = (*PROMPTED, *(["retrieval_bm25"] if found else []))
+    done, failed = attempt(bench, {name: ARMS[name] for name in names}, Effort(TRIALS, False, Watch(say=print)))
     assert not failed, failed
     timed = rows.test[: TIMED + 1]
     return (

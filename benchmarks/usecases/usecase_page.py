@@ -31,6 +31,7 @@ ARMS = {
     "few_shot_fixed": "fixed examples",
     "few_shot_nearest": "nearest examples",
     "optimised_prompt": "searched prompt",
+    "retrieval_bm25": "retrieval",
     "tuned": "**tuned**",
     "classical": "classical",
 }

@@ -1,8 +1,8 @@
 """Rows of the use case medical-assessment: triage notes, and the fields that a nurse line writes down of each, red flags first.
 
 Made up for burnish; no patient is behind a note, and none of it is medical advice. The rule is the line's own: a red flag of the complaint that the patient
-has makes it "now" or "today", one that the patient denies does not, and without any the case is "routine" or "self care" by how long it lasts; a pain in the chest is always seen. A complaint
-with its signs is a group.
+has makes it "now" or "today", one that the patient denies does not, and without any the case is "routine" or "self care" by how long it lasts; a pain in
+the chest is always seen. A complaint with its signs is a group.
 """
 
 from __future__ import annotations

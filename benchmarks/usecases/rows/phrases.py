@@ -55,7 +55,7 @@ def drawn(line: str, draw: random.Random, slots: Mapping[str, Sequence[str]], fi
 
     text = re.sub(r"\s+", " ", _SLOT.sub(word, line)).strip()
     text = re.sub(r" ([,.;?!])", r"\1", text)
-    text = re.sub(r"\b([Aa]) (?=[aeioAEIO][a-z])", r"\1n ", text)
+    text = re.sub(r"((?:^|\s)a|^A) (?=[aeioAEIO][a-z])", r"\1n ", text)
     return re.sub(r"(?<=[.?!] )([a-z])", lambda found: found[1].upper(), text) if text[:1].isupper() else text
 
 

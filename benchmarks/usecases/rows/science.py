@@ -68,8 +68,9 @@ def _row(quantity: Quantity, draw: random.Random) -> dict[str, Any]:
     """Return a line of a log with the finding."""
     value, limit = draw.randrange(quantity.low, quantity.high + 1, quantity.step), draw.choice(quantity.limits)
     side, case = draw.choice(("max", "max", "min")), draw.choice(("plain",) * 8 + ("no limit", "other unit"))
+    shown = f"{value:,}" if value > 999 and draw.random() < 0.2 else str(value)
     words = {
-        "place": draw.choice(FLIGHTS if quantity.name in FLOWN else RIGS), "said": draw.choice(quantity.said), "value": f"{value:,}" if value > 999 and draw.random() < 0.2 else str(value),
+        "place": draw.choice(FLIGHTS if quantity.name in FLOWN else RIGS), "said": draw.choice(quantity.said), "value": shown,
         "unit": quantity.other if case == "other unit" else quantity.unit, "word": draw.choice(WORDS[side]), "limit": str(limit), "lunit": quantity.unit,
         "t": str(draw.randint(3, 180)),
     }  # fmt: skip

@@ -108,7 +108,22 @@ KINDS = (
     Kind(("limit", "cap"), NUMBERS, "int", "int", "min({x}, 99)", says="{Verb} the {noun} at 99."),
     Kind(("double", "raise"), NUMBERS, "int", "int", "{x} * 2"),
 )
-ACRONYMS = ("html page", "url list", "csv file", "json text", "xml tag", "pdf name", "http header", "sql text")
+ACRONYMS = (
+    "html page",
+    "url list",
+    "csv file",
+    "json text",
+    "xml tag",
+    "pdf name",
+    "http header",
+    "sql text",
+    "api key",
+    "ip address",
+    "dns entry",
+    "usb port",
+    "gps point",
+    "css rule",
+)
 ACRONYM_KIND = Kind(("parse", "load", "read"), ACRONYMS, "str", "str", "{x}.strip()")
 TEAMS = ("Heron", "Plover")
 
@@ -126,7 +141,7 @@ def _pair(kind: Kind, verb: str, noun: str, slice_: str) -> list[dict[str, Any]]
     made = []
     for team in TEAMS if kind.guarded else (draw.choice(TEAMS),):
         after = _after(kind, verb, noun, team)
-        clean = slice_ == "usual" and draw.random() < 0.06
+        clean = slice_ == "usual" and draw.random() < 0.1
         before = after if clean else _before(kind, verb, noun, draw, acronym=slice_ == "acronyms")
         row = {"system": f"Team {team}", "before": before, "after": after, "kind": "already clean" if clean else slice_}
         made.append({**row, "group": f"{verb} {noun}"})

@@ -13,13 +13,16 @@ from typing import Any
 
 import chatbot
 import diagnosis
+import guidelines
 import legal
 import mail
 import medical
+import notices
 import parts
 import science
 import sentiment
 import style
+import tutor
 import voice
 from phrases import SAMPLES, lines_of
 
@@ -34,6 +37,9 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "legal-analysis": legal.rows,
     "medical-assessment": medical.rows,
     "science-assistant": science.rows,
+    "knowledge-update": guidelines.rows,
+    "summarise-translate": notices.rows,
+    "programming-tutor": tutor.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

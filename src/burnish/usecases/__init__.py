@@ -18,11 +18,14 @@ from burnish.usecases.domain import domain
 from burnish.usecases.extract import extract
 from burnish.usecases.folder import write, write_from_data
 from burnish.usecases.instruct import instruct
+from burnish.usecases.knowledge_update import knowledge_update
 from burnish.usecases.legal_analysis import legal_analysis
 from burnish.usecases.mail_drafting import mail_drafting
 from burnish.usecases.medical_assessment import medical_assessment
+from burnish.usecases.programming_tutor import programming_tutor
 from burnish.usecases.science_assistant import science_assistant
 from burnish.usecases.sentiment import sentiment
+from burnish.usecases.summarise_translate import summarise_translate
 from burnish.usecases.support import support
 from burnish.usecases.technical_diagnosis import technical_diagnosis
 
@@ -44,6 +47,9 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "legal-analysis": legal_analysis,
     "medical-assessment": medical_assessment,
     "science-assistant": science_assistant,
+    "knowledge-update": knowledge_update,
+    "programming-tutor": programming_tutor,
+    "summarise-translate": summarise_translate,
 }
 
 
