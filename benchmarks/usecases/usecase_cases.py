@@ -46,10 +46,10 @@ weekly take retrieval: tuning learned them by heart.
 All three labels count the same in `macro_f1`; always saying *positive* gives about 0.17.
 """,
         not_right="""\
-Trade words that change their meaning with the sentence are where ten million parameters end: on the slice *trade words* the tuned model has
-{trade words@macro_f1/tuned}, on *plain* {plain@macro_f1/tuned}. The classical row has {trade words@macro_f1/classical} and
-{plain@macro_f1/classical}: it costs nothing to run, so where it is as good, take it, and where a review decides about a person or a recall, let
-a person read what is marked *mixed*.
+On plain reviews the classical row, TF-IDF with a linear model, has {plain@macro_f1/classical} and the tuned model {plain@macro_f1/tuned}: there
+it is the better choice, since it costs nothing to run and takes a second to learn. The two part on trade words, {trade words@macro_f1/classical}
+against {trade words@macro_f1/tuned}, where a word means what its sentence makes of it. And where a review decides about a recall, let a person
+read what is marked *mixed*.
 """,
     ),
     "technical-diagnosis": Case(

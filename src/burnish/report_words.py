@@ -239,7 +239,7 @@ def _print_slices(report: Mapping[str, Any], console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("slice", overflow="fold")
     for column in [*arms[:2], "difference", *arms[2:]] if "tuned" in arms else arms:
-        table.add_column(column.replace("_", "-"), justify="right")
+        table.add_column(column.replace("_", "-"), justify="right", overflow="fold")
     table.add_column("rows\ngroups", justify="right")
     for name, score, row in rows:
         cells = [
