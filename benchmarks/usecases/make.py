@@ -46,9 +46,9 @@ def figures_of(name: str) -> None:
         return
     from usecase_figures import figures
 
-    folder = RUNS / name
+    folder, case = RUNS / name, CASES[name]
     commands = tuned(name, folder)
-    _keep(name, figures(folder, name, commands=commands, documents=CASES[name].documents))
+    _keep(name, figures(folder, name, commands=commands, documents=case.documents, prompted_model=case.prompted_model))
 
 
 def alternative_of(name: str) -> None:

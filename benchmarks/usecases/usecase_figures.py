@@ -71,11 +71,17 @@ def opened(folder: Path, name: str, overrides: Sequence[str] = ()) -> Job:
     return Job(plan, run, rows_of(plan.first, "test"))
 
 
-def figures(folder: Path, name: str, *, commands: Sequence[str], documents: Sequence[str] = ()) -> dict[str, Any]:
-    """Return everything that the page of a use case shows, without the alternative."""
+def figures(
+    folder: Path, name: str, *, commands: Sequence[str], documents: Sequence[str] = (), prompted_model: str = ""
+) -> dict[str, Any]:
+    """Return everything that the page of a use case shows, without the alternative.
+
+    `documents` are looked into by a prompted arm; `prompted_model` is prompted instead of the run's own base.
+    """
     job = opened(folder, name)
     report = _json(job.run / "report.json")
-    said, settings, seconds = prompted(opened(folder, name, PROMPTING), folder / "prompted", [folder / one for one in documents])
+    asked = (*PROMPTING, *([f"model={prompted_model}"] if prompted_model else []))
+    said, settings, seconds = prompted(opened(folder, name, asked), folder / "prompted", [folder / one for one in documents])
     arms: dict[str, Sequence[Answer]] = {**said, "tuned": _told(job.run, "tuned"), "classical": classical(job)}
     best = best_prompt(job, said)
     table = beside(job, arms, best)
@@ -85,6 +91,7 @@ def figures(folder: Path, name: str, *, commands: Sequence[str], documents: Sequ
         "cpu": {key: _json(job.run / "environment.json")["cpu"][key] for key in ("model", "cores")},
         "rows": {side: len(rows) for side, rows in job.plan.first.gathered.examples.items()},
         "best_prompt": best,
+        "prompted_model": prompted_model or report["run"]["model"],
         "prompts": settings,
         "classical": report.get("baseline", {}).get("name", ""),
         "headline": job.plan.first.config.score[0],

@@ -21,6 +21,7 @@ import notices
 import parts
 import science
 import sentiment
+import small
 import style
 import tutor
 import voice
@@ -40,6 +41,7 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "knowledge-update": guidelines.rows,
     "summarise-translate": notices.rows,
     "programming-tutor": tutor.rows,
+    "small-beats-large": small.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

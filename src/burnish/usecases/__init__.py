@@ -25,6 +25,7 @@ from burnish.usecases.medical_assessment import medical_assessment
 from burnish.usecases.programming_tutor import programming_tutor
 from burnish.usecases.science_assistant import science_assistant
 from burnish.usecases.sentiment import sentiment
+from burnish.usecases.small_beats_large import small_beats_large
 from burnish.usecases.summarise_translate import summarise_translate
 from burnish.usecases.support import support
 from burnish.usecases.technical_diagnosis import technical_diagnosis
@@ -50,6 +51,7 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "knowledge-update": knowledge_update,
     "programming-tutor": programming_tutor,
     "summarise-translate": summarise_translate,
+    "small-beats-large": small_beats_large,
 }
 
 
