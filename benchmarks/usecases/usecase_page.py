@@ -206,7 +206,7 @@ def _figures(name: str, found: Figures, case: Case) -> list[str]:
         "",
         *score_table(found),
         "",
-        f"The first columns are the untuned base ({found.get('prompted_model') or found['run']['model']}), prompted as `burnish decide` does it; each prompt was chosen on dev rows "
+        f"The first columns are the untuned base ({found['prompted_model']}), prompted as by `burnish decide`, each chosen on dev rows "
         f'({chosen}). "Best prompt" is the one that did best on the held-out rows themselves, which favours prompting. The classical row is: '
         f"{found['classical']}. In brackets 95 % intervals by a paired bootstrap over groups.",
         "",
