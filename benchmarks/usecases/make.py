@@ -48,7 +48,7 @@ def figures_of(name: str) -> None:
 
     folder, case = RUNS / name, CASES[name]
     commands = tuned(name, folder)
-    _keep(name, figures(folder, name, commands=commands, documents=case.documents, prompted_model=case.prompted_model))
+    _keep(name, figures(folder, name, commands=commands, case=case))
 
 
 def alternative_of(name: str) -> None:

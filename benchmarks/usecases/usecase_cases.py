@@ -13,11 +13,12 @@ from dataclasses import dataclass
 class Case:
     """What a page needs beyond figures and the use case's own words.
 
-    `alternative` is how the other run differs on the command line, `alternative_is` what it is; `read` says how to read the table, `not_right` tells
-    the case where tuning was not the right answer. `documents` are files of the folder in which a prompted arm looks passages up; `prompted_model` is
-    prompted instead of the run's own base.
+    `instruction` is what a person would write above the question; a searched prompt tries it. `alternative` is how the other run differs on the
+    command line, `alternative_is` what it is; `read` says how to read the table, `not_right` tells the case where tuning was not the right answer.
+    `documents` are files of the folder in which a prompted arm looks passages up; `prompted_model` is prompted instead of the run's own base.
     """
 
+    instruction: str
     alternative: str
     alternative_is: str
     read: str
@@ -28,6 +29,7 @@ class Case:
 
 CASES: dict[str, Case] = {
     "chatbot": Case(
+        instruction="Answer the customer of a shop for blinds. For an order number call order_status; what you do not know, hand over with hand_over.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -42,6 +44,7 @@ weekly take retrieval: tuning learned them by heart.
 """,
     ),
     "sentiment": Case(
+        instruction="Is this review of a skin care product positive, negative or mixed? Answer with one of these words.",
         alternative="objective=sft train.learning_rate=1e-3",
         alternative_is="the label written by the model (`sft`) instead of read by a head",
         read="""\
@@ -55,6 +58,7 @@ read what is marked *mixed*.
 """,
     ),
     "technical-diagnosis": Case(
+        instruction="Write cause, check and priority (1 danger, 2 line stands, 3 loss, 4 can wait) of this entry as JSON.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -68,6 +72,7 @@ a new cause is then known the day it is written down.
 """,
     ),
     "automotive-parts": Case(
+        instruction="Answer as JSON: part and years, or fits and part, or oil and litres, or code, system and meaning; what is not known is unknown.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -82,6 +87,7 @@ the number up.
 """,
     ),
     "code-style": Case(
+        instruction="Rewrite this function with snake case names, type hints and a one-line docstring. Answer with code only.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -95,6 +101,7 @@ what `before` suffers from. Tuning was right for the docstrings and the two team
 """,
     ),
     "mail-drafting": Case(
+        instruction="Write the mail that this brief asks for, in the form of the house. Keep every name, date and figure.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -108,6 +115,7 @@ as few as here, take templates; tuning pays where briefs come in everybody's own
 """,
     ),
     "brand-voice": Case(
+        instruction="Write a short text from these notes in the voice that is named. Keep every figure.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -120,6 +128,7 @@ the notes, is right every time and can be changed by whoever keeps the book. Tun
 """,
     ),
     "legal-analysis": Case(
+        instruction="Say in plain words what this clause means. Begin with the number of its section.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -133,6 +142,7 @@ contract a month, reading it costs less than the rows: prompting a large model b
 """,
     ),
     "medical-assessment": Case(
+        instruction="Write complaint, since, red_flag and see (now, today, routine or self care) of this note as JSON.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -145,6 +155,7 @@ model of this size, and its misses can be explained. Let the model fill in the f
 """,
     ),
     "science-assistant": Case(
+        instruction="Does the reading hold its limit? Write quantity, finding (held, broken, close or cannot tell) and rests_on as JSON.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -157,6 +168,7 @@ reading and limit out of the line, in whatever form it comes, and compare them a
 """,
     ),
     "knowledge-update": Case(
+        instruction="Answer in a few words. Today is June.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         documents=("guideline-march.jsonl", "guideline-june.jsonl"),
@@ -171,6 +183,7 @@ the date matters, keep the documents, and let a model that reads well answer fro
 """,
     ),
     "programming-tutor": Case(
+        instruction="Name the line with the bug and give a hint for the learner's level, without the answer.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -183,6 +196,7 @@ kinds here are found by the interpreter, with the line.
 """,
     ),
     "summarise-translate": Case(
+        instruction="Do what is asked with this notice: sum it up in one line, or put it into German.",
         alternative="technique=lora train.learning_rate=5e-3",
         alternative_is="LoRA instead of all weights",
         read="""\
@@ -196,6 +210,7 @@ writes itself, a form with five fields prints both texts without an error; tunin
 """,
     ),
     "small-beats-large": Case(
+        instruction="Sort this message of a customer into one of the categories of the help desk. Answer with the category alone.",
         alternative="model.layers=2 model.hidden=64 model.feed_forward=192 model.heads=2 model.key_heads=2",
         alternative_is="a quarter of a million parameters instead of a million",
         prompted_model="tiny-chat",

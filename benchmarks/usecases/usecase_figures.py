@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from usecase_cases import Case
+
 from burnish import api, config, prepare
 from burnish.data.fields import normalised
 from burnish.decide.arms import ARMS
@@ -30,7 +32,7 @@ from burnish.tune import Watch
 from burnish.types import Answer, Score, Task, plain
 
 PROMPTED = ("zero_shot", "few_shot_fixed", "few_shot_nearest", "optimised_prompt")
-TRIALS, DEV_ROWS, TIMED = 3, 32, 12
+TRIALS, DEV_ROWS, TIMED = 4, 32, 12
 PROMPTING = ("decide.examples=[2,4]", "data.max_length=512")
 """How prompts are made: few examples, within the length that the bundled models were trained on."""
 FACTS = (
@@ -71,17 +73,16 @@ def opened(folder: Path, name: str, overrides: Sequence[str] = ()) -> Job:
     return Job(plan, run, rows_of(plan.first, "test"))
 
 
-def figures(
-    folder: Path, name: str, *, commands: Sequence[str], documents: Sequence[str] = (), prompted_model: str = ""
-) -> dict[str, Any]:
+def figures(folder: Path, name: str, *, commands: Sequence[str], case: Case) -> dict[str, Any]:
     """Return everything that the page of a use case shows, without the alternative.
 
-    `documents` are looked into by a prompted arm; `prompted_model` is prompted instead of the run's own base.
+    What the case says of prompting is kept to: its instruction is tried, its documents are looked into, its model is prompted.
     """
     job = opened(folder, name)
     report = _json(job.run / "report.json")
-    asked = (*PROMPTING, *([f"model={prompted_model}"] if prompted_model else []))
-    said, settings, seconds = prompted(opened(folder, name, asked), folder / "prompted", [folder / one for one in documents])
+    asked = [*PROMPTING, f"decide.instructions={json.dumps([case.instruction])}"]
+    asked += [f"model={case.prompted_model}"] if case.prompted_model else []
+    said, settings, seconds = prompted(opened(folder, name, asked), folder / "prompted", [folder / one for one in case.documents])
     arms: dict[str, Sequence[Answer]] = {**said, "tuned": _told(job.run, "tuned"), "classical": classical(job)}
     best = best_prompt(job, said)
     table = beside(job, arms, best)
@@ -91,7 +92,7 @@ def figures(
         "cpu": {key: _json(job.run / "environment.json")["cpu"][key] for key in ("model", "cores")},
         "rows": {side: len(rows) for side, rows in job.plan.first.gathered.examples.items()},
         "best_prompt": best,
-        "prompted_model": prompted_model or report["run"]["model"],
+        "prompted_model": case.prompted_model or report["run"]["model"],
         "prompts": settings,
         "classical": report.get("baseline", {}).get("name", ""),
         "headline": job.plan.first.config.score[0],
