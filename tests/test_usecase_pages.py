@@ -86,6 +86,18 @@ def test_each_case_belongs_to_a_use_case_with_a_guide(modules: dict[str, ModuleT
         assert all(words.strip() for _, words in find(name).guide.sections())  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def test_words_name_figures_that_there_will_be(modules: dict[str, ModuleType]) -> None:
+    """A placeholder of a page names a score of the run, an arm of the table and, before an @, a slice of the rows."""
+    cases, page = modules["usecase_cases"].CASES, modules["usecase_page"]
+    for name, case in cases.items():
+        run = find(name).run
+        kinds = {row.get(run["data"]["columns"]["slice"]) for rows in modules["write"].MAKERS[name]().values() for row in rows}
+        for words in re.findall(r"\{([^{}]+/[a-z_]+)\}", case.not_right):
+            part, _, rest = " ".join(words.split()).rpartition("@")
+            score, arm = rest.split("/")
+            assert score in run["score"] and arm in page.ARMS and (not part or part in kinds), (name, words)
+
+
 def test_the_bundled_rows_are_what_the_wordings_make(modules: dict[str, ModuleType]) -> None:
     assert set(modules["write"].MAKERS) <= set(modules["usecase_cases"].CASES)
     for make in modules["write"].MAKERS.values():

@@ -224,4 +224,19 @@ a linear model is smaller than small, learns in a second and answers in less tha
 matter, or where the answer is more than a label.
 """,
     ),
+    "human-preferences": Case(
+        instruction="Reply to the customer. Say what happens next and by when.",
+        alternative="objective=dpo train.learning_rate=1e-4",
+        alternative_is="`dpo` on the same pairs instead of a reward model",
+        read="""\
+The prompted columns are what the untuned base finds likelier behind an instruction or examples; half is chance. The tuned one is the reward
+model's.
+""",
+        not_right="""\
+The classical row, a weighted sum of words, tells {preference_accuracy/classical} of the pairs right, the reward model
+{preference_accuracy/tuned}: where raters follow a rule that words give away, a rule of words is a reward that can be read, and that a policy
+cannot fool in ways that nobody sees. In close calls it is {close call@preference_accuracy/classical} against {close
+call@preference_accuracy/tuned}.
+""",
+    ),
 }

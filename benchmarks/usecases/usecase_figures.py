@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from usecase_cases import Case
+from usecase_pairs import chosen, compared, is_pairs, of_tuned, told
 
 from burnish import api, config, prepare
 from burnish.data.fields import normalised
@@ -83,7 +84,7 @@ def figures(folder: Path, name: str, *, commands: Sequence[str], case: Case) -> 
     asked = [*PROMPTING, f"decide.instructions={json.dumps([case.instruction])}"]
     asked += [f"model={case.prompted_model}"] if case.prompted_model else []
     said, settings, seconds = prompted(opened(folder, name, asked), folder / "prompted", [folder / one for one in case.documents])
-    arms: dict[str, Sequence[Answer]] = {**said, "tuned": _told(job.run, "tuned"), "classical": classical(job)}
+    arms: dict[str, Sequence[Answer]] = {**said, "tuned": _tuned(job), "classical": classical(job)}
     best = best_prompt(job, said)
     table = beside(job, arms, best)
     return {
@@ -122,6 +123,8 @@ def prompted(
     found = [one for file in documents for one in read_documents(str(file), file.parent)[0]]
     index = build(found, size=job.plan.resolved.config.decide.passage_size) if found else None
     bench = Bench(job.plan, rows, kept, model, index, questions_of(rows.train), rows.train)
+    if is_pairs(job.tasks):
+        return _prompted_pairs(bench)
     names = (*PROMPTED, *(["retrieval_bm25"] if found else []))
     done, failed = attempt(bench, {name: ARMS[name] for name in names}, Effort(TRIALS, False, Watch(say=print)))
     assert not failed, failed
@@ -131,6 +134,21 @@ def prompted(
         {name: result.setting.told() for name, result in done.items()},
         {name: _milliseconds(bench, result, timed) for name, result in done.items()},
     )
+
+
+def _prompted_pairs(bench: Bench) -> tuple[dict[str, Sequence[Answer]], dict[str, str], dict[str, float]]:
+    """Return the same where answers are compared: a searched prompt is one for writing, so the other arms remain."""
+    answers: dict[str, Sequence[Answer]] = {}
+    settings, times = {}, {}
+    for name in PROMPTED[:3]:
+        setting, answers[name] = chosen(bench, ARMS[name], TRIALS)
+        settings[name], taken = setting.told(), []
+        for item in bench.rows.test[: TIMED + 1]:
+            started = time.perf_counter()
+            compared(bench, ARMS[name], setting, [item])
+            taken.append(1000 * (time.perf_counter() - started))
+        times[name] = round(statistics.median(taken[1:] or taken), 1)
+    return answers, settings, times
 
 
 def _item(task: Task) -> Item:
@@ -176,6 +194,11 @@ def best_prompt(job: Job, said: Answers) -> str:
 # ------------------------------------------------------------------------------------------------------------------- finished runs
 
 
+def _tuned(job: Job) -> list[Answer]:
+    """Return the tuned model's answers, or its margins where answers are compared."""
+    return of_tuned(job.plan, str(job.run), job.tasks) if is_pairs(job.tasks) else _told(job.run, "tuned")
+
+
 def _told(run: Path, arm: str) -> list[Answer]:
     """Return an arm's answers to the held-out rows, as a finished run wrote them down."""
     rows = [json.loads(line) for line in (run / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -218,7 +241,7 @@ def alternative(folder: Path, name: str, overrides: str) -> dict[str, Any]:
     assert [str(task.origin) for task in other.tasks] == [str(task.origin) for task in job.tasks], "not the same held-out rows"
     report = _json(other.run / "report.json")
     table = compare(
-        {"base": _told(job.run, "tuned"), "tuned": _told(other.run, "tuned")},
+        {"base": _tuned(job), "tuned": _tuned(other)},
         job.tasks,
         job.scores,
         seed=job.plan.resolved.config.seed,
@@ -229,6 +252,7 @@ def alternative(folder: Path, name: str, overrides: str) -> dict[str, Any]:
 
 def examples(job: Job, arms: Answers, best: str, count: int = 3) -> list[dict[str, str]]:
     """Return a few held-out rows with what the best prompt and the tuned model say: the first of each slice, then others, unlike each other."""
+    arms = {arm: told(given) for arm, given in arms.items()} if is_pairs(job.tasks) else arms
     order = sorted(
         range(len(job.tasks)), key=lambda place: (sum(job.tasks[place].slice == other.slice for other in job.tasks[:place]), place)
     )

@@ -19,6 +19,7 @@ import mail
 import medical
 import notices
 import parts
+import preferences
 import science
 import sentiment
 import small
@@ -42,6 +43,7 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "summarise-translate": notices.rows,
     "programming-tutor": tutor.rows,
     "small-beats-large": small.rows,
+    "human-preferences": preferences.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

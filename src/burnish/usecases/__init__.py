@@ -17,6 +17,7 @@ from burnish.usecases.definition import UseCase
 from burnish.usecases.domain import domain
 from burnish.usecases.extract import extract
 from burnish.usecases.folder import write, write_from_data
+from burnish.usecases.human_preferences import human_preferences
 from burnish.usecases.instruct import instruct
 from burnish.usecases.knowledge_update import knowledge_update
 from burnish.usecases.legal_analysis import legal_analysis
@@ -52,6 +53,7 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "programming-tutor": programming_tutor,
     "summarise-translate": summarise_translate,
     "small-beats-large": small_beats_large,
+    "human-preferences": human_preferences,
 }
 
 
