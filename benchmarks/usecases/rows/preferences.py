@@ -2,7 +2,7 @@
 
 Northmoor Net and its raters do not exist. The raters' rule: a good reply names the trouble, says what happens next and by when, blames nobody and promises
 nothing that the firm cannot keep. A rejected reply breaks the rule in one way; in the close calls both are friendly, and only what happens next is missing or
-vague. A trouble with its reply is a group.
+vague. A message with its way of breaking the rule is a group.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ TROUBLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("My contract says {month}, yours says later.", "We send you the corrected date by {soon}"),
     ),
     "the appointment": (
-        ("Nobody came on {day}.", "The technician comes on {soon}, after five"),
+        ("Nobody came on {day}.", "The technician comes again on {soon}"),
         ("I took a day off for nothing.", "You get {sum} for the lost day by {soon}"),
-        ("Can the technician come after five?", "The technician comes on {soon} at six"),
+        ("Can the technician come after five?", "We give you an evening hour by {soon}"),
         ("your technician was at the wrong house", "We call you by {soon} with a fixed hour"),
     ),
     "the password": (
@@ -56,6 +56,17 @@ TROUBLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("reset link is dead", "A new link is in your mail by {soon}"),
     ),
 }
+OPEN = ("", "", "Hi. ", "Hello, ", "Good evening. ", "Second message: ", "Please read this. ", "Urgent! ")
+CLOSE = (
+    "",
+    " Customer {number}.",
+    " Please help.",
+    " Thanks, {name}",
+    " Regards, {name}",
+    " I am waiting.",
+    " This is not funny any more.",
+    " My number is {number}.",
+)
 SORRY = (
     "We are sorry about {x}.",
     "Sorry for the trouble with {x}.",
@@ -87,6 +98,7 @@ SLOTS = {
     "span": ["week", "month"],
     "few": ["ten", "five", "twenty"],
     "sum": ["12 euros", "19 euros", "25 euros", "40 euros"],
+    "name": ["Ines", "Mr Walsh", "Tom", "A. Sato", "Priya", "Mrs Keller"],
     "month": ["March", "May", "June", "October"],
 }
 PER_TROUBLE = 84
@@ -115,10 +127,6 @@ def _row(trouble: str, draw: random.Random) -> dict[str, Any]:
     if fault in ("blame", "promise") and draw.random() < 0.5:
         bad.append(drawn(then, draw, SLOTS) + ".")
     kind = "close call" if fault in ("vague", "no next step") else "plain"
-    return {
-        "prompt": drawn(asked, draw, SLOTS),
-        "chosen": good,
-        "rejected": " ".join(bad),
-        "kind": kind,
-        "group": f"{asked} {then}",
-    }
+    number = {"number": str(draw.randint(10000, 99999))}
+    prompt = draw.choice(OPEN) + drawn(asked, draw, SLOTS) + drawn(f"x{draw.choice(CLOSE)}", draw, SLOTS, number)[1:]
+    return {"prompt": prompt, "chosen": good, "rejected": " ".join(bad), "kind": kind, "group": f"{asked} {fault}"}
