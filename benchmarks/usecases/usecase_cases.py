@@ -239,4 +239,18 @@ cannot fool in ways that nobody sees. In close calls it is {close call@preferenc
 call@preference_accuracy/tuned}.
 """,
     ),
+    "domain-language": Case(
+        instruction="Go on with this shift report.",
+        alternative="technique=lora train.learning_rate=2e-3",
+        alternative_is="LoRA instead of all weights",
+        read="""\
+Lower is better. The prompted columns are the untouched base with nothing, or with another report of the plant, before the text; only the text
+itself is counted.
+""",
+        not_right="""\
+The classical row, a 5-gram model of bytes that learned from the same reports in a second, needs {bits_per_byte/classical} bits a byte, the tuned
+model {bits_per_byte/tuned}. To tell odd reports from usual ones, or to complete half-typed ones, that model is enough. And whoever tunes on a
+task next, with a thousand rows in this language, may find that the step before brought nothing: measure the task with and without it.
+""",
+    ),
 }

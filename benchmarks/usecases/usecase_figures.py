@@ -16,6 +16,7 @@ from typing import Any
 
 from usecase_cases import Case
 from usecase_pairs import chosen, compared, is_pairs, of_tuned, told
+from usecase_texts import continuations, is_texts, text_arms
 
 from burnish import api, config, prepare
 from burnish.data.fields import normalised
@@ -26,7 +27,7 @@ from burnish.decide.protocol import Item, Rows, read_documents
 from burnish.devices import choose_device
 from burnish.evaluate import answer, by_slice, compare, fitting_scores, resolve_scores
 from burnish.finish_answers import asking_for, rows_of
-from burnish.models import load_model
+from burnish.models import Model, load_model
 from burnish.prepare import Plan, registries
 from burnish.retrieval import build
 from burnish.tune import Watch
@@ -49,6 +50,8 @@ FACTS = (
     "tokens",
     "trainable",
 )
+NOT_CLASSICAL = ("stop_rate", "perplexity")
+"""Scores that mean nothing for a classical row: it always stops, and its tokens are bytes."""
 Answers = Mapping[str, Sequence[Answer]]
 
 
@@ -115,11 +118,13 @@ def prompted(
 ) -> tuple[dict[str, Sequence[Answer]], dict[str, str], dict[str, float]]:
     """Return by prompted arm its answers, what it chose on the dev rows, and milliseconds of a single answer."""
     part = job.plan.first
+    if is_texts(job.tasks):
+        return text_arms(job.plan, _base(job), job.tasks)
     dev = part.tasks("dev")
     step = max(1, len(dev) // DEV_ROWS)
     rows = Rows([_item(task) for task in part.tasks("train")], [_item(task) for task in dev[::step][:DEV_ROWS]], [], [], [], [])
     rows = Rows(rows.train, rows.dev, [_item(task) for task in job.tasks], [], [], [])
-    model = load_model(job.plan.found.name, choose_device(moves_base=False, threads=job.plan.resolved.config.threads))
+    model = _base(job)
     found = [one for file in documents for one in read_documents(str(file), file.parent)[0]]
     index = build(found, size=job.plan.resolved.config.decide.passage_size) if found else None
     bench = Bench(job.plan, rows, kept, model, index, questions_of(rows.train), rows.train)
@@ -134,6 +139,11 @@ def prompted(
         {name: result.setting.told() for name, result in done.items()},
         {name: _milliseconds(bench, result, timed) for name, result in done.items()},
     )
+
+
+def _base(job: Job) -> Model:
+    """Return the base that is prompted."""
+    return load_model(job.plan.found.name, choose_device(moves_base=False, threads=job.plan.resolved.config.threads))
 
 
 def _prompted_pairs(bench: Bench) -> tuple[dict[str, Sequence[Answer]], dict[str, str], dict[str, float]]:
@@ -195,8 +205,9 @@ def best_prompt(job: Job, said: Answers) -> str:
 
 
 def _tuned(job: Job) -> list[Answer]:
-    """Return the tuned model's answers, or its margins where answers are compared."""
-    return of_tuned(job.plan, str(job.run), job.tasks) if is_pairs(job.tasks) else _told(job.run, "tuned")
+    """Return the tuned model's answers, or its margins and likelihoods where nothing is written."""
+    written = not is_pairs(job.tasks) and not is_texts(job.tasks)
+    return _told(job.run, "tuned") if written else of_tuned(job.plan, str(job.run), job.tasks)
 
 
 def _told(run: Path, arm: str) -> list[Answer]:
@@ -218,9 +229,14 @@ def beside(
     job: Job, arms: Answers, best: str, scores: Mapping[str, Score] | None = None, tasks: Sequence[Task] | None = None
 ) -> dict[str, Any]:
     """Return each score of each arm with intervals, and the paired difference of the tuned model from the best prompt ("difference")."""
-    # `compare` takes differences from what is called base.
-    table = compare({**arms, "base": arms[best]}, tasks or job.tasks, scores or job.scores, seed=job.plan.resolved.config.seed)
-    return {score: _short(row, drop=("base",)) for score, row in table.items()}
+    found = {}
+    for name, score in (scores or job.scores).items():
+        # `compare` takes differences from what is called base.
+        told = {arm: given for arm, given in arms.items() if arm != "classical" or name not in NOT_CLASSICAL} | {"base": arms[best]}
+        found[name] = _short(
+            compare(told, tasks or job.tasks, {name: score}, seed=job.plan.resolved.config.seed)[name], drop=("base",)
+        )
+    return found
 
 
 def _of_places(job: Job, arms: Answers, best: str, places: list[int]) -> dict[str, Any]:
@@ -252,15 +268,17 @@ def alternative(folder: Path, name: str, overrides: str) -> dict[str, Any]:
 
 def examples(job: Job, arms: Answers, best: str, count: int = 3) -> list[dict[str, str]]:
     """Return a few held-out rows with what the best prompt and the tuned model say: the first of each slice, then others, unlike each other."""
-    arms = {arm: told(given) for arm, given in arms.items()} if is_pairs(job.tasks) else arms
     order = sorted(
         range(len(job.tasks)), key=lambda place: (sum(job.tasks[place].slice == other.slice for other in job.tasks[:place]), place)
     )
-    chosen: list[int] = []
+    shown: list[int] = []
     for place in order:
         texts = job.tasks[place].expected.texts
-        if len(chosen) < count and normalised(texts[0]) not in {normalised(job.tasks[one].expected.texts[0]) for one in chosen}:
-            chosen.append(place)
+        if len(shown) < count and normalised(texts[0]) not in {normalised(job.tasks[one].expected.texts[0]) for one in shown}:
+            shown.append(place)
+    if is_texts(job.tasks):
+        return continuations(job.plan, _base(job), str(job.run), [job.tasks[place] for place in shown])
+    arms = {arm: told(given) for arm, given in arms.items()} if is_pairs(job.tasks) else arms
     return [
         {
             "slice": job.tasks[place].slice or "",
@@ -269,7 +287,7 @@ def examples(job: Job, arms: Answers, best: str, count: int = 3) -> list[dict[st
             "before": arms[best][place].text,
             "after": arms["tuned"][place].text,
         }
-        for place in chosen
+        for place in shown
     ]
 
 

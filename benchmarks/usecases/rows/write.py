@@ -20,6 +20,7 @@ import medical
 import notices
 import parts
 import preferences
+import reports
 import science
 import sentiment
 import small
@@ -44,6 +45,7 @@ MAKERS: dict[str, Callable[[], dict[str, list[dict[str, Any]]]]] = {
     "programming-tutor": tutor.rows,
     "small-beats-large": small.rows,
     "human-preferences": preferences.rows,
+    "domain-language": reports.rows,
 }
 """By use case: a function that returns its rows by the name of their file."""
 

@@ -15,6 +15,7 @@ from burnish.usecases.chatbot import chatbot
 from burnish.usecases.code_style import code_style
 from burnish.usecases.definition import UseCase
 from burnish.usecases.domain import domain
+from burnish.usecases.domain_language import domain_language
 from burnish.usecases.extract import extract
 from burnish.usecases.folder import write, write_from_data
 from burnish.usecases.human_preferences import human_preferences
@@ -54,6 +55,7 @@ USECASES: dict[str, Callable[[], UseCase]] = {
     "summarise-translate": summarise_translate,
     "small-beats-large": small_beats_large,
     "human-preferences": human_preferences,
+    "domain-language": domain_language,
 }
 
 
