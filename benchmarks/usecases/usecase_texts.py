@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from burnish.api_loaded import Loaded
-
 from burnish import api
 from burnish.evaluate import answer, resolve_scores
 from burnish.finish_answers import asking_for
+from burnish.loaded import Loaded
 from burnish.models import Model
 from burnish.prepare import Plan
 from burnish.retrieval import Document, build, search

@@ -49,7 +49,7 @@ LAST = (
     "Ito",
 )
 TITLES = {"f": "Ms", "m": "Mr"}
-OF = dict(zip(FIRST, "fmfmfmfmfmfmfmfm", strict=True))
+OF: dict[str, str] = dict(zip(FIRST, "fmfmfmfmfmfmfmfm", strict=True))
 
 FACTS = {
     "day": ["3 May", "12 May", "20 May", "7 June", "18 June", "2 July", "15 July", "28 August"],

@@ -36,7 +36,7 @@ DONE = (
     "Set, marked, photo in the file.",
 )
 WHEN = {"hour": ("2:40", "four", "11:15", "half past six", "noon", "19:30")}
-REPORTS = 380
+REPORTS = 330
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:

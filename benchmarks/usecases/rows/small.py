@@ -10,13 +10,15 @@ from typing import Any
 
 from phrases import SAMPLES
 
+MOST = 1000
+"""Messages that are taken, from the beginning of a file whose order is one of chance."""
 SHORT = 16
 """Words up to which a message is short."""
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:
     """Return the rows by file."""
-    found = [json.loads(line) for line in (SAMPLES / "support.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in (SAMPLES / "support.jsonl").read_text(encoding="utf-8").splitlines()[:MOST]]
     return {"small.jsonl": [{**row, "kind": _kind(row["text"])} for row in found]}
 
 

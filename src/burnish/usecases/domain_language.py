@@ -23,8 +23,8 @@ Choose it where a base stumbles over your trade's words, and a lot of its text i
 texts, or to tell normal from odd ones. It teaches language and not facts: what must be right is looked up.
 """,
     rows="""\
-Running text, the more the better: a hundred thousand words move a large base a little, this small one a lot. The bundled rows are made up: 380
-shift reports of a plant, some 25,000 words, in the language of fitters.
+Running text, the more the better: a hundred thousand words move a large base a little, this small one a lot. The bundled rows are made up: 330
+shift reports of a plant, some 29,000 words, in the language of fitters.
 """,
     method="""\
 `sft` on plain text, which is continued pretraining: every token is learned. All weights move (`full`): language is everywhere in a network.

@@ -22,8 +22,8 @@ Choose it where one narrow job is done very often, on small machines or with sho
 large model is right before there are rows, where jobs change weekly, and where few answers are needed.
 """,
     rows="""\
-A text and its label; a thousand rows for a dozen labels, since a fresh model knows no language but what they teach. The bundled rows are the
-1,601 made-up messages of the use case `support`, drawn from some 400 wordings.
+A text and its label; some thousand rows for a dozen labels, since a fresh model knows no language but what they teach. The bundled rows are
+1,000 of the made-up messages of the use case `support`.
 """,
     method="""\
 `sft` from random weights: a network of about a million parameters and a tokenizer learned from the rows write the label. There is nothing to
