@@ -80,10 +80,11 @@ a new cause is then known the day it is written down.
 right phase.
 """,
         not_right="""\
-The year of the facelift is where the rule turns, and a model that has learned the rule by examples is least sure there: {year of the
-facelift@json_field_f1/tuned}, against {part wanted@json_field_f1/tuned} in other years. A catalogue with a fitment table answers this exactly,
-in microseconds, and is right the day it changes: where there is one, let the model only read car, part and year out of the question, and look
-the number up.
+What the catalogue does not hold: {not in the catalogue@json_field_f1/tuned} of the fields are right there, against {part
+wanted@json_field_f1/tuned} of the usual questions. A car that is nearly one of the catalogue's gets that one's number, in the same assured form;
+and in the year of the facelift, where the rule turns, it is {year of the facelift@json_field_f1/tuned}. A catalogue with a fitment table answers
+both exactly, in microseconds, and is right the day it changes: where there is one, let the model only read car, part and year out of the
+question, and look the number up.
 """,
     ),
     "code-style": Case(

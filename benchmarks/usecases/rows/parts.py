@@ -58,16 +58,15 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "battery": ("BT", ("battery", "starter battery", "12 V battery")),
 }
 ODD = (
-    "a cigarette lighter knob",
-    "floor mats in red",
-    "a roof tent",
-    "a spare key blank",
-    "an ashtray",
-    "the owner's handbook",
-    "a tow rope",
-    "gold wheel nuts",
-)
-FOREIGN = ("Hollin 1.5", "Vesper GT", "Brack 4x4", "Arden 3.0 V6", "Tessel Cabrio", "Orrin Electric", "Kestrel 125")
+    "a cigarette lighter knob", "floor mats in red", "a roof tent", "a spare key blank", "an ashtray", "the owner's handbook", "a tow rope", "gold wheel nuts",
+    "a dog guard", "seat covers", "a dashcam", "a steering lock", "snow chains", "a bike rack", "a touch-up pen", "a gear knob in wood", "mud flaps",
+    "a boot liner", "a phone holder", "a first aid kit", "a parking disc", "a sun blind", "a jack", "roof bars",
+)  # fmt: skip
+FOREIGN = (
+    "Hollin 1.5", "Vesper GT", "Brack 4x4", "Arden 3.0 V6", "Tessel Cabrio", "Orrin Electric", "Kestrel 125", "Lomond 2.4", "Morrow 1.4", "Calder Bus 3.5",
+    "Pike Pickup 2.0", "Tessel 2.0 turbo", "Sorrel 1.0", "Arden 1.6", "Juniper 1.3 diesel", "Marlow Coupe", "Quill Mini", "Rowan 2.2", "Teasel Hybrid",
+    "Umber 1.8", "Morrow Electric", "Wold Van 1.9", "Yarrow 1.1", "Fallow 2.8",
+)  # fmt: skip
 CODES = {
     "P0300": ("ignition", "random misfire"),
     "P0301": ("ignition", "misfire cylinder 1"),
@@ -186,7 +185,7 @@ def _unknown(ask: dict[str, list[str]]) -> list[dict[str, Any]]:
     found = []
     for odd in ODD:
         draw = random.Random(f"odd {odd}")
-        for line in ask["strange part"]:
+        for line in draw.sample(ask["strange part"], k=2):
             car = draw.choice(CARS)
             found.append(
                 _row(line, UNKNOWN, "not in the catalogue", odd, draw, odd=odd, model=car.name, year=str(draw.randint(2010, 2018)))
@@ -199,7 +198,7 @@ def _unknown(ask: dict[str, list[str]]) -> list[dict[str, Any]]:
             line, year = draw.choice(ask["strange car"]), str(draw.randint(2008, 2022))
             return _row(line, UNKNOWN, "not in the catalogue", foreign, draw, part=part, foreign=foreign, year=year)
 
-        found += different(one, 7, key=lambda row: row["question"])
+        found += different(one, 4, key=lambda row: row["question"])
     return found
 
 

@@ -24,7 +24,7 @@ numbers up instead.
 """,
     rows="""\
 A question and its fields. Each car and each kind of part must be seen in several combinations; not every combination must be. The bundled rows
-are made up: 777 questions on 8 cars, 10 kinds of parts in two phases each, and 26 fault codes (those are the public ones of SAE J2012, in short
+are made up: 840 questions on 8 cars, 10 kinds of parts in two phases each, and 26 fault codes (those are the public ones of SAE J2012, in short
 words).
 """,
     method="""\
