@@ -13,6 +13,7 @@ import pytest
 from burnish import api
 from burnish.decide.arms import ARMS
 from burnish.decide.bench import Bench, Setting, gold, help_for
+from burnish.decide.bench_open import corpus_fits, open_bench
 from burnish.decide.prompts import Help, fit, put
 from burnish.decide.protocol import Item, closed_book, divide, refuse_leaks
 from burnish.decide.report import page
@@ -28,7 +29,7 @@ from cli_runs import cli
 from stub import make_stub
 
 # By name: once the Python interface is imported, `burnish.decide` is the verb and not the package.
-carry_out_module, decision_module = (import_module(f"burnish.decide.{name}") for name in ("carry_out", "decision"))
+carry_out_module = import_module("burnish.decide.carry_out")
 
 TOWNS = ("Alder", "Birch", "Cedar", "Dorn", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Kelp", "Lime")
 THINGS = ("bridge", "tower", "mill", "gate", "square")
@@ -112,7 +113,7 @@ def bench(folder: Path) -> Bench:
     gathered = gather(resolved.config, folder)
     rows = divide(gathered, resolved.config, base=folder)
     plan = prepare(closed_book(resolved, gathered, folder / "bench"))
-    return decision_module._bench(plan, rows, folder / "bench")[0]
+    return open_bench(plan, rows, folder / "bench")[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ rows, prompts, passages
@@ -189,7 +190,7 @@ def test_prompts_fit_whatever_is_asked_for(bench: Bench, layout: Any) -> None:
 def test_the_whole_corpus_is_an_arm_where_it_fits(bench: Bench) -> None:
     short = [replace(one, text=one.text[:60]) for one in bench.rows.documents[:2]]
     small = replace(bench, rows=replace(bench.rows, documents=short))
-    assert decision_module._corpus_fits(small) and not decision_module._corpus_fits(bench)
+    assert corpus_fits(small) and not corpus_fits(bench)
     shown = help_for(small, ARMS["whole_corpus"], Setting(), bench.rows.test[0]).passages
     assert shown == tuple(one.text for one in short)
 

@@ -146,6 +146,7 @@ arms = {json.dumps(ARMS)}
 examples = [2, 4]
 passages = [1, 2]
 probe_rows = 10
+data_need = false
 facts = 0
 """,
         encoding="utf-8",

@@ -199,7 +199,7 @@ def _asked(bench: Bench, arm: Arm, setting: Setting, model: Model, changes: Sequ
     """Return how many answers give the new value, asked directly and in a wording that nobody taught; the old one; and other facts."""
     direct = [change.after for change in changes]
     said = ask(bench, arm, setting, direct, model).answers
-    reworded = [paraphrases(change.after)[0] for change in changes]
+    reworded = [paraphrases(change.after, bench.wordings)[0] for change in changes]
     other = ask(bench, arm, setting, reworded, model).answers
     old = [_holds(one.text, change.before.answer) for one, change in zip(said, changes, strict=True)]
     neighbours = _all_neighbours(changes)
