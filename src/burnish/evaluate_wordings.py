@@ -43,10 +43,12 @@ def by_rule(question: str) -> tuple[str, ...]:
 
 
 def worded(task: Task, question: str, way: str) -> Task:
-    """Return the task with its question in other words; what stands around the question stays."""
+    """Return the task with its question in other words; what stands around the question stays, and what is expected of it."""
     *before, last = task.messages
     text = plain(last.content).replace(question, way)
-    return replace(task, messages=(*before, replace(last, content=content(text))))
+    asked = task.expected.asked
+    expected = task.expected if asked is None else replace(task.expected, asked=replace(asked, question=way))
+    return replace(task, messages=(*before, replace(last, content=content(text))), expected=expected)
 
 
 def read_wordings(source: str, base: Path) -> Wordings:

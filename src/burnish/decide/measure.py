@@ -55,7 +55,9 @@ def right_of(bench: Bench, answers: Sequence[Answer], items: Sequence[Item]) -> 
 
 
 def paraphrases(item: Item, wordings: Wordings = RULES) -> list[Item]:
-    """Return the question in other words, the user's own where there are some, else made by rule."""
+    """Return the question in other words, the user's own where there are some, else made by rule; none of a text whose characters are marked."""
+    if item.task.expected.spans is not None:
+        return []
     return [replace(item, question=way, task=worded(item.task, item.question, way)) for way in wordings.of(item.question)]
 
 
