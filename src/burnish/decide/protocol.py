@@ -167,7 +167,9 @@ def read_documents(source: str, base: Path) -> tuple[list[Document], list[str]]:
     found = examples(table, format="text")
     if table.problems or found.problems:
         raise combined(
-            DataError, f"decide.documents = {source!r}: documents that cannot be read", [*table.problems, *found.problems]
+            DataError,
+            f"decide.documents = {source!r}: documents that cannot be read",
+            list(dict.fromkeys([*table.problems, *found.problems])),
         )
     documents = [Document(text.origin.file, text.text, text.origin) for text in found.examples if isinstance(text, Text)]
     if not documents:
