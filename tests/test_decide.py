@@ -360,6 +360,14 @@ def test_held_out_rows_found_in_training_data_are_refused(tmp_path: Path, folder
     assert not (tmp_path / "out/decision.json").exists()
 
 
+def test_tuning_that_brought_the_form_alone_is_told() -> None:
+    decision = told(zero_shot=0.2, tuned=0.6)
+    for lenient, said in (((0.6, 0.61), True), ((0.3, 0.62), False)):
+        for name, value in zip(("zero_shot", "tuned"), lenient, strict=True):
+            decision["arms"][name]["lenient"] = {"mean": value}
+        assert any("learned the form, not the facts" in sentence for sentence in sentences(decision)) is said
+
+
 def test_a_base_that_is_perfect_or_hopeless_is_told_first() -> None:
     perfect = sentences(told(zero_shot=1.0, tuned=1.0))
     assert "nothing left to gain" in perfect[0] and "Prompting is enough" in perfect[1]

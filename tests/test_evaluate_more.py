@@ -21,8 +21,9 @@ from burnish.scores import SCORES
 from burnish.types import Answer, Answerable, Expected, Message, Origin, Pair, Task, content, plain
 from cli_runs import cli, refused
 from test_every_objective_runs import place, run_of
+from test_synthesize import KEY, served
 
-__all__ = ["place"]  # a fixture
+__all__ = ["place", "served"]  # fixtures
 
 
 def task(number: int, expected: str = "yes", label: str | None = None) -> Task:
@@ -209,7 +210,7 @@ def test_a_head_says_its_own_certainty(runs: dict[str, Path]) -> None:
     assert more["consistency"]["tuned"]["samples"] is None and more["forgetting"]["tuned"]["applicable"] is False
 
 
-def test_any_number_of_models_on_the_same_rows(runs: dict[str, Path], place: Path, tmp_path: Path) -> None:
+def test_any_number_of_models_on_the_same_rows(runs: dict[str, Path], place: Path) -> None:
     """The first run's held-out rows, the others beside it; the figures are those that each has alone."""
     done = cli(
         "evaluate", runs["one"], runs["two"], runs["head"], place / "stub", "--worst", "1", "--measure", "consistency", "--json"
@@ -226,8 +227,8 @@ def test_any_number_of_models_on_the_same_rows(runs: dict[str, Path], place: Pat
         report["models"]
     )
     assert "less one" in cli("evaluate", runs["one"], runs["two"]).out
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text((place / "labelled.jsonl").read_text())
+    learned = cli("evaluate", runs["one"], runs["two"], "--data", place / "labelled.jsonl")
+    refused(learned, "cannot be compared on")
     for call, expected in (
         (("evaluate", runs["one"], runs["one"]), "named twice"),
         (("evaluate", place / "stub", runs["one"]), "no held-out rows of its own"),
@@ -248,6 +249,24 @@ def test_unanswerable_questions_are_made_where_there_are_none(place: Path, tmp_p
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = api.evaluate(place / "stub", file, max_tokens=3, more=api.More(measures=("abstention",)))["more"]["abstention"]["model"]
     assert found["made"] is True and found["unanswerable"]["n"] == found["answerable"]["n"] == 6
+
+
+def test_a_judge_behind_a_server_and_wordings_of_ones_own(runs: dict[str, Path], place: Path, tmp_path: Path, served: Any) -> None:
+    """The judge of the server always says A, so every verdict turns with the order; the key goes to it and into no report."""
+    rows = [json.loads(line) for line in (place / "labelled.jsonl").read_text().splitlines()]
+    ways = tmp_path / "ways.jsonl"
+    ways.write_text("".join(json.dumps({"question": row["text"], "paraphrases": [f"say: {row['text']}"]}) + "\n" for row in rows))
+    a = {"choices": [{"message": {"content": "A"}, "finish_reason": "stop"}]}
+    served.answers = [(200, {"data": [{"id": "judge"}]}, {}), *[(200, a, {})] * 400]
+    options = ("--judge", served.address, "--people", paired(place, tmp_path), "--measure", "consistency", "--wordings", ways)
+    done = cli("evaluate", runs["one"], "--max-tokens", 2, *options, "--json")
+    assert done.code == 0, done.err
+    more = done.json["more"]
+    judge = more["judge"]["against"]["base"]
+    assert judge["ties"] == judge["better"]["n"] and judge["people"]["turned"]["mean"] == 1.0 and not judge["relied_on"]
+    found = more["consistency"]["tuned"]["paraphrases"]
+    assert found["given"] == found["agreement"]["n"] and KEY not in done.out + done.err
+    assert all(body["temperature"] == 0 for _, _, body in served.asked if body is not None)
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish.api_evaluate import fitting_names, held_out_of
+from burnish import config
+from burnish.api_evaluate import held_out_of
 from burnish.api_evaluate_more import NOTHING_MORE, Asker, More, Subject, columns_of, deepened
+from burnish.api_evaluate_rows import fitting_names
 from burnish.api_loaded import load, tasks_of
 from burnish.data.findings import joined
-from burnish.data.seen import check_seen
-from burnish.errors import UsageError
+from burnish.data.seen import Seen, check_seen, seen_of
+from burnish.errors import BurnishError, UsageError
 from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import measured_alike
-from burnish.gather import read_rows
+from burnish.gather import gather, read_rows
 from burnish.models import Model, find_model
-from burnish.prepare import seen_by
+from burnish.prepare import registries, seen_by
 from burnish.sampling import Options
 from burnish.scores import fitting
-from burnish.types import Answer, Example, Task
+from burnish.types import Answer, Example, Score, Task
 
 
 def compare(
@@ -50,40 +53,63 @@ def compare(
     more.refuse()
     resolve_scores(scores)
     rows, read_from, base, own = _rows(str(models[0]), data, task, limit=limit, format=format, columns=columns)
-    for model in models:
-        joined([check_seen(rows, seen_by(find_model(str(model))), rows=f"compared on with {model}")]).raise_for_errors(
-            "These rows cannot be compared on"
-        )
-    arms: dict[str, list[Answer]] = {}
-    tasks: list[Task] = []
-    chosen, asking = {}, Asking(Options(max_tokens=1, seed=seed))
-    for name, model in names.items():
-        loaded = load(model, task=task if (Path(model) / "run.toml").is_file() else None)
-        asked = tasks_of(loaded, rows)
-        if not tasks:  # what is expected is the same for all, and the first model's form says how it is known
-            tasks = asked
-            chosen = resolve_scores(scores or fitting_names(own, tasks) or fitting(tasks, None))
-            longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
-            asking = Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut"))
-        say(f"Measuring {name} on {len(asked)} rows")
-        arms[name] = answer(loaded.model, loaded.renderer, asked, chosen, asking)
-        del loaded
-    found = measured_alike(tasks, arms, chosen, seed=seed)
+    for model in names.values():
+        for seen in (seen_by(find_model(model)), _learned(Path(model), say)):
+            joined([check_seen(rows, seen, rows="compared on")]).raise_for_errors("These rows cannot be compared on")
+    asked = _asked(names, rows, scores=scores, own=own, max_tokens=max_tokens, seed=seed, task=task, say=say)
+    found = measured_alike(asked.tasks, asked.arms, asked.scores, seed=seed)
     first = next(iter(names))
     report = {"schema": 1, "models": {name: str(model) for name, model in names.items()}, "first": first, **found}
     if more.wanted:
         subject = Subject(
-            tasks=tasks,
-            examples=rows if len(rows) == len(tasks) else tasks,
-            arms=arms,
+            tasks=asked.tasks,
+            examples=rows if len(rows) == len(asked.tasks) else asked.tasks,
+            arms=asked.arms,
             main=first,
-            score=next(iter(chosen.values())),
+            score=next(iter(asked.scores.values())),
             opened={name: _opening(str(model)) for name, model in names.items()},
-            asking=asking,
+            asking=asked.asking,
             columns=lambda: columns_of(read_from, base),
         )
         report["more"] = deepened(subject, more, base=Path.cwd(), say=say, seed=seed)
     return report
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Every model's answers to the same rows, the scores, and how they were asked. What is expected is the same for all of them."""
+
+    tasks: list[Task]
+    arms: dict[str, list[Answer]]
+    scores: dict[str, Score]
+    asking: Asking
+
+
+def _asked(
+    names: Mapping[str, str],
+    rows: Sequence[Example],
+    *,
+    scores: Sequence[str],
+    own: Sequence[str],
+    max_tokens: int | None,
+    seed: int,
+    task: str | None,
+    say: Callable[[str], None],
+) -> _Asked:
+    """Return what each model answers, one in memory at a time; the first one's scores and longest answer are those of all."""
+    found: _Asked | None = None
+    for name, model in names.items():
+        loaded = load(model, task=task if (Path(model) / "run.toml").is_file() else None)
+        tasks = tasks_of(loaded, rows)
+        if found is None:
+            longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
+            chosen = resolve_scores(scores or fitting_names(own, tasks) or fitting(tasks, None))
+            found = _Asked(tasks, {}, chosen, Asking(Options(max_tokens=longest, seed=seed, long_prompts="cut")))
+        say(f"Measuring {name} on {len(tasks)} rows")
+        found.arms[name] = answer(loaded.model, loaded.renderer, tasks, found.scores, found.asking)
+        del loaded
+    assert found is not None, "no models"
+    return found
 
 
 def _names(models: Sequence[str | Path]) -> dict[str, str]:
@@ -118,6 +144,19 @@ def _rows(
     sources = [one.source for one in part.config.data.sources]
     files = [*sources, *(one for one in (part.config.data.test,) if one is not None)]
     return part.gathered.examples["test"][:limit], files, plan.resolved.base, part.config.score
+
+
+def _learned(folder: Path, say: Callable[[str], None]) -> Seen | None:
+    """Return what a run learned from or was chosen by, read again from its data; None for what is no run, or where that can no longer be read."""
+    if not (folder / "run.toml").is_file():
+        return None
+    try:
+        resolved = config.load(folder / "run.toml", registries=registries())
+        sides = [gather(resolved.config.of_task(name), resolved.base).examples for name in resolved.config.task_names]
+    except BurnishError as error:
+        say(f"What {folder} learned from cannot be read again, so it may have seen rows that are compared on: {error}")
+        return None
+    return seen_of((row for examples in sides for side in ("train", "dev") for row in examples[side]), model=str(folder))
 
 
 def _opening(model: str) -> Callable[[], Any]:

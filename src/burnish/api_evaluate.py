@@ -14,29 +14,25 @@ from typing import Any
 
 from burnish import checkpoint, config, runs
 from burnish.api_evaluate_more import NOTHING_MORE, More, Subject, columns_of, deepened
-from burnish.api_loaded import Loaded, load, tasks_of
-from burnish.config import Resolved
+from burnish.api_evaluate_rows import fitting_names, of_rows
+from burnish.api_loaded import load
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.seen import check_seen
-from burnish.data.split import group_keys
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
-from burnish.evaluate import Asking, answer, resolve_score, resolve_scores
-from burnish.finish import before_tuning, measured, side_by_side
-from burnish.finish_answers import asking_for, preferences, rows_of, with_rewards
+from burnish.evaluate import Asking, resolve_score, resolve_scores
+from burnish.finish import before_tuning, side_by_side
+from burnish.finish_answers import asking_for, preferences, rows_of
 from burnish.gather import read_rows
-from burnish.models import Model, find_model, load_model
+from burnish.models import Model, find_model
 from burnish.prepare import Plan, prepare, registries, seen_by
-from burnish.prepare_fresh import fresh_folder
 from burnish.prepare_model import before_step_0
-from burnish.reading_rows import judged_tasks
 from burnish.sampling import Options
-from burnish.scores import fitting
 from burnish.tune_chain import changed_sources
 from burnish.tune_rewards import as_score, guard_of, judges_of
-from burnish.types import Answer, Example, Score, Task
+from burnish.types import Answer, Score, Task
 
 
 def evaluate(
@@ -81,7 +77,7 @@ def evaluate(
         loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
         longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
         asking = Asking(Options(max_tokens=longest, seed=seed or 0, long_prompts="cut"))
-        found, subject = _of_rows(
+        found, subject = of_rows(
             loaded, rows, folder if is_run else None, data=str(data), task=task, scores=scores, asking=asking, say=say
         )
     if more.wanted:
@@ -181,89 +177,6 @@ def _worth(plan: Plan, model: Model, say: Callable[[str], None]) -> dict[str, Sc
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------------- rows that are given
-
-
-def _of_rows(
-    loaded: Loaded,
-    rows: Sequence[Example],
-    folder: Path | None,
-    *,
-    data: str,
-    task: str | None,
-    scores: Sequence[str],
-    asking: Asking,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], Subject]:
-    """Return the measured part of a report on rows that are given, of a model, beside its base where that is known; and what more can be measured.
-
-    Pairs are compared by what each model finds likelier: against what a run began with they are in its own report alone.
-    """
-    asker = _asker(loaded)
-    spec = asker.spec if isinstance(asker, HeadRenderer) else loaded.model.reads(asker.task)
-    tasks = _judged(loaded, rows) if spec is not None and spec.problem == "reward" else tasks_of(loaded, rows)
-    own = scores or (fitting_names(_own_scores(folder, task), tasks) if folder is not None else ())
-    chosen = resolve_scores(own or fitting(tasks, None if spec is None else spec.problem))
-    say(f"Measuring {loaded.model.found.name} on {len(tasks)} rows")
-    arms = {"model": _answers(loaded.model, asker, tasks, chosen, asking)}
-    with _base(loaded, folder, asker) as base:
-        if base is not None:
-            say("Measuring its base on the same rows")
-            arms = {"base": _answers(base, asker, tasks, chosen, asking), "tuned": arms["model"]}
-    found = measured(tasks, arms, chosen, seed=asking.options.seed)
-
-    @contextmanager
-    def model() -> Iterator[tuple[Model, Renderer | HeadRenderer]]:
-        yield loaded.model, asker
-
-    @contextmanager
-    def its_base() -> Iterator[tuple[Model, Renderer | HeadRenderer]]:
-        with _base(loaded, folder, asker) as base:
-            assert base is not None, "there was one a moment ago"
-            yield base, asker
-
-    subject = Subject(
-        tasks=tasks,
-        examples=rows if len(rows) == len(tasks) else tasks,
-        arms=arms,
-        main=next(reversed(arms)),
-        score=next(iter(chosen.values())),
-        opened={"base": its_base, "tuned": model} if "base" in arms else {"model": model},
-        asking=asking,
-        columns=lambda: columns_of([data], Path.cwd()),
-    )
-    return found, subject
-
-
-def _asker(loaded: Loaded) -> Renderer | HeadRenderer:
-    """Return what puts rows to a model: a reward model is shown whole dialogs, and an encoder of no other head restores tokens."""
-    model, renderer = loaded.model, loaded.renderer
-    if isinstance(renderer, HeadRenderer) and renderer.spec.problem == "reward":
-        return Renderer(model.tokenizer, renderer.max_length, model.end_ids(), renderer.frame, task=renderer.task)
-    if isinstance(renderer, Renderer) and model.spec is not None and model.spec.restores:
-        frame = replace(renderer.frame, system=None, prompt=None)
-        return HeadRenderer(model.tokenizer, renderer.max_length, frame, model.spec, model.encoder, task=renderer.task)
-    return renderer
-
-
-def _judged(loaded: Loaded, rows: Sequence[Example]) -> list[Task]:
-    """Return rows as tasks of a reward model: rated answers are to be judged."""
-    return judged_tasks(rows, group_keys(rows), loaded.renderer.frame)
-
-
-def _answers(
-    model: Model, asker: Renderer | HeadRenderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking
-) -> list[Answer]:
-    found = answer(model, asker, tasks, scores, asking)
-    judges = isinstance(asker, Renderer) and model.reads(asker.task) is not None
-    return with_rewards(model, asker, tasks, found, asking) if isinstance(asker, Renderer) and judges else found
-
-
-def fitting_names(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:
-    """Return the scores that find something to compare with in these rows, in their order."""
-    return [name for name, score in resolve_scores(names).items() if any(score.applies(task) for task in tasks)]
-
-
 def _measured_on(folder: Path) -> Device | None:
     """Return device and formats that a run had, so that a figure does not change with them; None where that device is not here."""
     file = runs.Run(folder).environment_json
@@ -276,41 +189,6 @@ def _measured_on(folder: Path) -> Device | None:
         return None
     apply_device(before)
     return before
-
-
-def _own_scores(folder: Path, task: str | None) -> Sequence[str]:
-    """Return the scores of a run: those of one task, or of its first."""
-    run = config.load(runs.Run(folder).run_toml, registries=registries()).config
-    return run.of_task(task or run.task_names[0]).score
-
-
-@contextmanager
-def _base(loaded: Loaded, folder: Path | None, asker: Renderer | HeadRenderer) -> Iterator[Model | None]:
-    """Give what a tuned model was made from inside the `with` block, None where it has no base that could be asked the same.
-
-    A head's base is the same head on the untouched network, which is trained again from the run's own rows: not for rows that are given.
-    """
-    model, spec = loaded.model, loaded.model.reads(asker.task)
-    if spec is not None:
-        yield None
-        return
-    resolved = None if folder is None else config.load(folder / "run.toml", registries=registries())
-    began = None if resolved is None or folder is None else _begun_with(resolved, loaded, folder)
-    if model.found.adapter is not None and (began is None or find_model(began).adapter is None):
-        with model.network.disable_adapter():
-            yield model
-    elif began is None or resolved is None:
-        yield None
-    else:
-        yield load_model(began, model.target, head=model.spec, heads={}, terms=resolved.config.model.add_terms)
-
-
-def _begun_with(resolved: Resolved, loaded: Loaded, folder: Path) -> str:
-    """Return the name of the model that a run began with: its fresh one made again, or the one that it names."""
-    if not resolved.config.model.is_fresh:
-        return config.model_reference(resolved)
-    seed = resolved.config.seed
-    return str(fresh_folder(resolved.config.model, loaded.model.tokenizer, seed=seed, beside=folder.parent).resolve())
 
 
 def held_out_of(folder: Path, task: str | None, *, scores: Sequence[str], limit: int | None) -> tuple[Plan, dict[str, list[Task]]]:

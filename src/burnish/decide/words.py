@@ -128,6 +128,7 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
     other = max([value for value in (own, retrieval) if value is not None], default=None)
     if glued is not None and other is not None and glued < other:
         yield f"Train with context, do not glue: passages put before a model tuned without them give {figure(glued)}, less than {figure(other)}."
+    yield from _form_alone(arms, score)
     linear, chosen = mean("linear"), mean(found["arm"])
     if linear is not None and chosen is not None and linear > chosen:
         yield f"A classical model without any language model does better: {figure(linear)} against {figure(chosen)}."
@@ -142,6 +143,25 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
         yield (
             f"The last doubling of the rows ({doubled['from']:,} to {doubled['to']:,}) brought tuning {100 * doubled['mean']:+.1f} points "
             f"({_points(doubled)}); the next one seldom brings more."
+        )
+
+
+def _form_alone(arms: Mapping[str, Any], score: str) -> Iterator[str]:
+    """Say where tuning brought the form and nothing else: a strict score far above the base's, a lenient one that is not."""
+    values = [
+        arms.get(name, {}).get(kind, {}).get("mean")
+        if kind == "lenient"
+        else arms.get(name, {}).get("scores", {}).get(score, {}).get("mean")
+        for kind in ("strict", "lenient")
+        for name in ("zero_shot", "tuned")
+    ]
+    if None in values:
+        return
+    base, tuned, base_kindly, tuned_kindly = values
+    if tuned - base > FAR and tuned_kindly - base_kindly < FAR / 5:
+        yield (
+            f"The weights learned the form, not the facts: read leniently, the base gets {figure(base_kindly)} already, and the tuned model "
+            f"{figure(tuned_kindly)}."
         )
 
 
