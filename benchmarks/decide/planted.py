@@ -23,7 +23,7 @@ from burnish import api
 from burnish.decide.words import FAMILIES
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY, HELD_OUT, DEV = 16, 320, 120, 32
+FEW, MANY, HELD_OUT, DEV = 16, 240, 120, 32
 ARMS = ["zero_shot", "few_shot_nearest", "retrieval_bm25", "tuned", "tuned_on_context", "gold_passage", "majority"]
 SYLLABLES = tuple(re.findall("[a-z]+", "al bor cam dun el fen gor hal is jun kel lor mar nor os pel quin ros sel tor ul ven wil"))
 THINGS = ("library", "bridge", "school", "museum", "hospital", "station", "theatre", "market hall", "town hall", "lighthouse")
@@ -147,6 +147,7 @@ examples = [2, 4]
 passages = [1, 2]
 probe_rows = 6
 data_need = false
+trials = 1
 facts = 0
 """,
         encoding="utf-8",
