@@ -292,6 +292,7 @@ def test_the_page_is_one_file_and_hostile_text_is_text(decided: dict[str, Any]) 
     decision["name"] = "<script>alert(1)</script>"
     decision["failed"] = {"tuned": '"><img src=x onerror=alert(1)>'}
     text = page(decision)
+    assert "After an update of 1 fact" in text and "documents indexed anew" in text and "examples added" in text
     assert "<script" not in text and "<img" not in text and "http" not in text.replace("http-equiv", "")
     assert text.count("<svg") >= 3 and "prefers-color-scheme: dark" in text and "width=device-width" in text
 
@@ -372,7 +373,7 @@ def test_a_base_that_is_perfect_or_hopeless_is_told_first() -> None:
     perfect = sentences(told(zero_shot=1.0, tuned=1.0))
     assert "nothing left to gain" in perfect[0] and "Prompting is enough" in perfect[1]
     hopeless = sentences(told(zero_shot=0.0, tuned=0.01, retrieval_bm25=0.0))
-    assert "Nothing works with this model" in hopeless[0]
+    assert "Nothing works with this model" in hopeless[0] and not any("is enough" in sentence for sentence in hopeless)
 
 
 def test_an_interrupted_decision_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
