@@ -219,7 +219,8 @@ def test_changed_facts_stand_in_the_changed_documents_alone(bench: Bench) -> Non
         text = texts[str(change.after.document)]
         assert change.before.answer != change.after.answer
         assert change.after.answer in text and f" {change.before.answer}." not in text
-        assert all(one.document == change.before.document for one in change.neighbours)
+        assert change.neighbours and all(one.document == change.before.document for one in change.neighbours)
+        assert all(change.before.answer != one.answer and one.id != change.before.id for one in change.neighbours)
 
 
 @pytest.mark.parametrize("trials", [1, 2, 5, 20])

@@ -120,9 +120,12 @@ def _other_value(item: Item, values: Sequence[str], text: str) -> str | None:
 
 
 def _neighbours(bench: Bench, item: Item, document: str) -> tuple[Item, ...]:
-    old = normalised(item.answer)
+    """Return other facts of the same document, which must stay as they are: held-out ones first, then those that were learned."""
+    old, rows = normalised(item.answer), bench.rows
     others = [
-        one for one in bench.rows.test if one.document == document and one.id != item.id and old not in normalised(one.answer)
+        one
+        for one in (*rows.test, *rows.dev, *rows.train)
+        if one.document == document and one.id != item.id and old not in normalised(one.answer)
     ]
     return tuple(others[:NEIGHBOURS])
 
