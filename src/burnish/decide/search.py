@@ -13,6 +13,7 @@ from typing import Any
 
 from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Setting, ask, value
+from burnish.decide.prompts import Layout
 
 INSTRUCTIONS = (
     "Answer in as few words as possible.",
@@ -118,8 +119,9 @@ def _with_examples(counts: Sequence[int]) -> list[Setting]:
     """Return the ways of showing examples, such that few of them see the most and the least examples, both layouts, both choices."""
     by_count = sorted(set(counts), reverse=True)
     ends = [by_count[0], by_count[0], by_count[-1], by_count[0]]
-    ways = [("nearest", "turns"), ("nearest", "inline"), ("nearest", "turns"), ("fixed", "turns")]
+    ways: list[tuple[str, Layout]] = [("nearest", "turns"), ("nearest", "inline"), ("nearest", "turns"), ("fixed", "turns")]
     first = [Setting(examples=count, layout=layout, examples_by=by) for count, (by, layout) in zip(ends, ways, strict=True)]
-    every = product(by_count, ("nearest", "fixed"), ("turns", "inline"))
+    layouts: tuple[Layout, ...] = ("turns", "inline")
+    every = product(by_count, ("nearest", "fixed"), layouts)
     rest = [Setting(examples=count, layout=layout, examples_by=by) for count, by, layout in every]
     return list(dict.fromkeys([*first, *rest]))
