@@ -192,12 +192,12 @@ if __name__ == "__main__":
         for seed in range(asked.seeds):
             results.append(decided(kind, seed, ROOT / "runs" / "planted" / f"{kind}-{seed}"))
             print(json.dumps(results[-1]), flush=True)
-    told = {
-        "command": "python benchmarks/decide/planted.py --write",
-        "right": sum(one["right"] for one in results),
-        "of": len(results),
-        "decisions": results,
-    }
-    print(f"right in {told['right']} of {told['of']}")
-    if asked.write:
-        Path(__file__).with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            told = {
+                "command": "python benchmarks/decide/planted.py --write",
+                "right": sum(one["right"] for one in results),
+                "of": len(results),
+                "decisions": results,
+            }
+            if asked.write:  # after each one: what is finished is kept, and a second start goes on from it
+                Path(__file__).with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    print(f"right in {sum(one['right'] for one in results)} of {len(results)}")
