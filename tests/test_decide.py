@@ -441,6 +441,31 @@ def test_a_head_is_a_tuned_arm_beside_what_the_base_writes(labels: Path) -> None
     assert decision["data_need"]["sizes"][-1]["tuned"]["mean"] == pytest.approx(tuned["seeds"][0])
 
 
+def marked(objective: str, town: str, thing: str, colour: str) -> dict[str, Any]:
+    text = f"{colour} {thing} of {town}"
+    if objective == "regression":
+        return {"text": text, "number": float(TOWNS.index(town))}
+    return {"text": text, "spans": [{"start": text.index(town), "end": len(text), "label": "town"}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "score"), [("ner", "span_f1"), ("regression", "absolute_error")])
+def test_tags_and_numbers_are_told_by_a_head_too(objective: str, score: str, labels: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    ways = [(town, thing, COLOURS[(place * 5 + n) % 12]) for place, town in enumerate(TOWNS) for n, thing in enumerate(THINGS)]
+    rows.write_text("".join(json.dumps(marked(objective, *way)) + "\n" for way in ways))
+    text = RUN.format(model=labels / "stub", output=tmp_path / "out", rows=rows).replace('"exact_match", "token_f1"', f'"{score}"')
+    file = tmp_path / "run.toml"
+    file.write_text(
+        text.replace("threads = 1", f'threads = 1\nobjective = "{objective}"')
+        + 'arms = ["zero_shot", "tuned"]\ndata_need = false\n'
+    )
+    done = cli("decide", file, folder=tmp_path)
+    assert done.code == 0, done.err
+    decision = json.loads((tmp_path / "out/decision.json").read_text(encoding="utf-8"))
+    assert not decision["failed"] and decision["arms"]["tuned"]["scores"][score]["n"] == decision["rows"]["test"]
+
+
 def test_the_score_of_a_tuned_arm_is_the_mean_over_its_seeds(labels: Path) -> None:
     decision = json.loads((labels / "out/decision.json").read_text(encoding="utf-8"))
     tuned = decision["arms"]["tuned"]
