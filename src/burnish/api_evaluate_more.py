@@ -240,7 +240,7 @@ def _abstention(subject: Subject, model: Model, asker: Asker, places: Sequence[i
         tasks = [as_task(row, asker.frame) for row in some]
         said = answer(model, asker, tasks, {"": subject.score}, subject.asking)
         told[name] = shares(np.array([float(says_not_stated(one.text)) for one in said]), groups_of(tasks))
-    return {"applicable": True, "made": silent[0].answers == () and all(row.answers for row in asked), **told}
+    return {"applicable": True, "made": all(row.answers for row in asked), **told}
 
 
 def _on_other_contexts(rows: Sequence[Answerable]) -> list[Answerable]:
