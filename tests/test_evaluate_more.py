@@ -258,7 +258,7 @@ def test_a_judge_behind_a_server_and_wordings_of_ones_own(runs: dict[str, Path],
     ways.write_text("".join(json.dumps({"question": row["text"], "paraphrases": [f"say: {row['text']}"]}) + "\n" for row in rows))
     a = {"choices": [{"message": {"content": "A"}, "finish_reason": "stop"}]}
     served.answers = [(200, {"data": [{"id": "judge"}]}, {}), *[(200, a, {})] * 400]
-    options = ("--judge", served.address, "--people", paired(place, tmp_path), "--measure", "consistency", "--wordings", ways)
+    options = ("--judge", served.address, "--people", paired(place, tmp_path), "--measure", "consistency", "--paraphrases", ways)
     done = cli("evaluate", runs["one"], "--max-tokens", 2, *options, "--json")
     assert done.code == 0, done.err
     more = done.json["more"]
@@ -275,7 +275,7 @@ def test_a_judge_behind_a_server_and_wordings_of_ones_own(runs: dict[str, Path],
         (("--measure", "consistancy"), "Did you mean 'consistency'"),
         (("--judge", "tiny-chat"), "--judge needs --people"),
         (("--people", "x.jsonl"), "none is named"),
-        (("--wordings", "x.jsonl"), "belongs to --measure consistency"),
+        (("--paraphrases", "x.jsonl"), "belongs to --measure consistency"),
         (("--slice", "labl"), "Did you mean 'label'"),
         pytest.param(("--harness", "no_such_task"), "no such task", marks=pytest.mark.slow),
     ],

@@ -27,7 +27,7 @@ from burnish.evaluate_certainty import has_labels, label_chances
 from burnish.evaluate_harness import harness_rows, harness_table
 from burnish.evaluate_judge import Ask, agreement_with_people, judged
 from burnish.evaluate_slices import by_slice, slice_values, worst_rows
-from burnish.evaluate_wordings import RULES, read_wordings, worded
+from burnish.evaluate_wordings import RULES, Wordings, read_wordings, worded
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.forgetting_answers import says_not_stated
 from burnish.gather import read_rows
@@ -52,7 +52,7 @@ class More:
     measures: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     worst: int = 0
-    wordings: str | None = None
+    paraphrases: str | None = None
     judge: str | None = None
     judge_model: str | None = None
     people: str | None = None
@@ -77,8 +77,8 @@ class More:
             )
         if self.people is not None and self.judge is None:
             raise UsageError("--people FILE measures a judge, and none is named: --judge MODEL or --judge http://HOST:PORT/v1")
-        if self.wordings is not None and "consistency" not in self.measures:
-            raise UsageError("--wordings belongs to --measure consistency.")
+        if self.paraphrases is not None and "consistency" not in self.measures:
+            raise UsageError("--paraphrases belongs to --measure consistency.")
 
 
 NOTHING_MORE = More()
@@ -131,7 +131,7 @@ def _asked_again(subject: Subject, more: More, base: Path, say: Callable[[str], 
     """Return what takes the models themselves, one after the other."""
     step = max(1, len(subject.tasks) // ROWS)
     places = list(range(0, len(subject.tasks), step))[:ROWS]
-    wordings = RULES if more.wordings is None else read_wordings(more.wordings, base)
+    wordings = RULES if more.paraphrases is None else read_wordings(more.paraphrases, base)
     probe = general_probe() if "forgetting" in more.measures else None
     found: dict[str, dict[str, Any]] = {name: {} for name in more.measures}
     general, rows = {}, {}
@@ -179,7 +179,7 @@ def _samples(subject: Subject, model: Model, asker: Asker, tasks: Sequence[Task]
     return [[sample[place] for sample in drawn] for place in range(len(tasks))]
 
 
-def _consistency(subject: Subject, model: Model, asker: Asker, places: Sequence[int], wordings: Any) -> dict[str, Any]:
+def _consistency(subject: Subject, model: Model, asker: Asker, places: Sequence[int], wordings: Wordings) -> dict[str, Any]:
     """Return how far a model agrees with itself over samples, and over wordings of the question, and is right in all of them."""
     tasks = [subject.tasks[place] for place in places if subject.tasks[place].messages]
     if not tasks or subject.score.needs != "text" or any(task.expected.spans is not None for task in tasks):
