@@ -208,6 +208,8 @@ def test_a_head_says_its_own_certainty(runs: dict[str, Path]) -> None:
     more = api.evaluate(runs["head"], more=api.More(measures=("calibration", "consistency", "forgetting")))["more"]
     assert more["calibration"]["tuned"]["by"] == "chances of all labels" and "base" not in more["calibration"]
     assert more["consistency"]["tuned"]["samples"] is None and more["forgetting"]["tuned"]["applicable"] is False
+    with pytest.raises(UsageError, match="through a head of its own"):
+        api.evaluate(runs["head"], more=api.More(harness=("own_task",)))
 
 
 def test_any_number_of_models_on_the_same_rows(runs: dict[str, Path], place: Path) -> None:
