@@ -20,7 +20,6 @@ from typing import Any
 import burnish
 from burnish import config, runs
 from burnish.api_evaluate import evaluate
-from burnish.api_loaded import Loaded, load, tasks_of
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
 from burnish.config_schema import RunConfig, as_choice, as_data, as_model
@@ -31,6 +30,7 @@ from burnish.evaluate import Asking, answer
 from burnish.find_rate import find_learning_rate as search
 from burnish.finish_single import singles
 from burnish.gather import gather, read_rows
+from burnish.loaded import Loaded, load, tasks_of
 from burnish.prepare import prepare, registries
 from burnish.sampling import Options
 from burnish.sampling import generate as sample

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from burnish import checkpoint, config, runs
-from burnish.api_loaded import Loaded, load, tasks_of
 from burnish.config import Resolved
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
@@ -26,6 +25,7 @@ from burnish.evaluate import Asking, answer, resolve_scores
 from burnish.finish import measured, side_by_side
 from burnish.finish_answers import asking_for, preferences, rows_of, with_rewards
 from burnish.gather import read_rows
+from burnish.loaded import Loaded, load, tasks_of
 from burnish.models import Model, find_model, load_model
 from burnish.prepare import Plan, prepare, registries, seen_by
 from burnish.prepare_fresh import fresh_folder
