@@ -1,0 +1,87 @@
+"""The process of a job: started so that it outlives the server, found again by a server that comes later, asked to stop.
+
+Enters: a command and the folder of a job. Leaves: a process that holds a lock on that folder for as long as it lives. The lock is handed
+down to it by the server, so there is no moment at which a living process holds none; whoever asks the lock knows the truth, whatever
+happened to the server in between.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+ALIVE = "alive"
+SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)S?(_FILE|_PATH)?$", re.IGNORECASE)
+KEPT = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"})
+"""What a job needs to fetch a model that asks for a token; every other secret stays with the server."""
+
+
+def start(arguments: list[str], folder: Path, *, name: str) -> subprocess.Popen[bytes] | None:
+    """Start `python -m ARGUMENTS` in a job's folder, its output in NAME.out and NAME.err there; None where a process of it lives.
+
+    It belongs to a session of its own, so that neither Ctrl-C nor the end of the server reaches it.
+    """
+    import fcntl
+
+    lock = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        os.ftruncate(lock, 0)
+        with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment(),
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+    finally:
+        os.close(lock)
+    return process
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a job's process: the server's, without its secrets."""
+    return {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+
+
+def living(folder: Path) -> int | None:
+    """Return the process of a job that lives (0: its number is not known yet), or None."""
+    import fcntl
+
+    try:
+        lock = os.open(folder / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(lock, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(lock)
+    return None
+
+
+def ask_to_stop(pid: int) -> None:
+    """Ask a job's process to save and end."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def end_at_once(pid: int) -> None:
+    """End a job's process, and what it started, at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
