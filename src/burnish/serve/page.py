@@ -45,8 +45,6 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=()",
 }
 MOST_EXAMPLES = 12
-PASSAGES = 2
-"""Passages put above a question, as many as `burnish chat` takes."""
 
 
 class Question(BaseModel):

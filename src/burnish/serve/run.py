@@ -17,18 +17,26 @@ from burnish.errors import UsageError
 from burnish.loaded import load
 from burnish.serve.app import create_app
 from burnish.serve.served import Offer, Served, split_name
-from burnish.serve.settings import Settings, hash_of, is_loopback, new_key
+from burnish.serve.settings import Look, Settings, hash_of, is_loopback, new_key
 from burnish.terminal import say
 
 SHORTEST_KEY = 16
 
 
 def run(
-    models: list[str], *, base: str | None, host: str, port: int, key_file: Path | None, hosts: tuple[str, ...], runs: Path
+    models: list[str],
+    *,
+    base: str | None,
+    host: str,
+    port: int,
+    key_file: Path | None,
+    hosts: tuple[str, ...],
+    runs: Path,
+    look: Look | None = None,
 ) -> None:
-    """Open the models, listen, and answer until a signal comes."""
+    """Open the models, listen, and answer until a signal comes; `look` finds passages of documents for the page."""
     key, fresh = _key(host, key_file)
-    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs)
+    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs, look=look)
     listener = _listener(host, port)
     served = Served(Offer(name, load(model)) for name, model in map(split_name, [*models, *([base] if base else [])]))
     app = create_app(served, settings)

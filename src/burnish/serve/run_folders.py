@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import runs
+from burnish.report_words import BESIDE, losses
 from burnish.serve.problems import ApiError
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -106,4 +107,5 @@ def _headline(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "low": low,
         "high": high,
         "outcome": outcome,
+        "beaten": any(losses({name: one}, name, arm) for arm in BESIDE),
     }

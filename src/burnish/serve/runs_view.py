@@ -7,6 +7,7 @@ under a policy that lets them do nothing. Stopping and resuming a run, and loadi
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from fastapi.responses import FileResponse
 from burnish import runs
 from burnish.errors import RunError
 from burnish.loaded import load
-from burnish.serve import drafts_kept, processes
+from burnish.run_file_write import text_literal
+from burnish.serve import drafts_kept, jobs_process
 from burnish.serve.page import prompts_of
 from burnish.serve.problems import ApiError, wrong
 from burnish.serve.run_folders import described, find_run, folders, id_of, read_object, read_text
@@ -30,9 +32,7 @@ FRAMED = {
 }
 """The run's own pages state a narrower policy themselves; this one holds whatever they say: no script, no form, no request, no origin."""
 PAGES = {"report": "report.html", "decision": "decision.html"}
-LOG_BYTES = 16 * 1024
 MOST_RECORDS = 5000
-_BARS = re.compile(r"^\[[# ]*\] step .*\n?", re.MULTILINE)
 
 
 def routes(served: Served, settings: Settings) -> APIRouter:
@@ -91,12 +91,12 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
         """Ask a run to stop; it saves first."""
         folder = _folder(root, run_id)
         draft = drafts_kept.of_output(root, run_id)
-        pid = processes.pid_of(draft) if draft is not None else None
-        if pid is None and folder is not None and (status := runs.read_status(folder))["state"] == "running":
+        pid = jobs_process.living(draft) if draft is not None else None
+        if not pid and folder is not None and (status := runs.read_status(folder))["state"] == "running":
             pid = status["pid"]
-        if not isinstance(pid, int):
+        if not isinstance(pid, int) or pid <= 0:
             raise wrong("This run is not running.")
-        processes.ask_to_stop(pid)
+        jobs_process.ask_to_stop(pid)
         return {"status": "stopping"}
 
     @router.post("/{run_id}/resume")
@@ -106,7 +106,7 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
         if runs.read_status(folder)["state"] in ("running", "finished"):
             raise wrong("Only a run that stopped before its end can go on.")
         draft = drafts_kept.of_output(root, run_id) or drafts_kept.for_output(root, folder)
-        processes.begin(draft, ["tune", str(_run_file(draft, folder)), f"output={_quoted(folder)}", "--resume"])
+        drafts_kept.carry_out(draft, ["tune", str(_run_file(draft, folder)), f"output={text_literal(str(folder.resolve()))}", "--resume"])
         return {"status": "resuming"}
 
     @router.post("/{run_id}/serve")
@@ -141,8 +141,8 @@ def _waiting(root: Path, run_id: str) -> dict[str, Any]:
     """Return a run that was started on the page and has no folder: on its way there, or dead before."""
     draft = drafts_kept.of_output(root, run_id)
     assert draft is not None
-    kept, alive = read_object(draft / drafts_kept.DRAFT), processes.is_alive(draft)
-    log = _log(draft)
+    kept, alive = read_object(draft / drafts_kept.DRAFT), jobs_process.living(draft) is not None
+    log = drafts_kept.log_of(draft)
     settings = kept.get("settings") or {}
     said = "" if alive else drafts_kept.last_error(log) or "The process ended before it made its folder."
     return {
@@ -179,7 +179,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "file": bool(run_toml),
     }
     draft = drafts_kept.of_output(root, id_of(folder))
-    busy = draft is not None and processes.is_alive(draft)
+    busy = draft is not None and jobs_process.living(draft) is not None
     name = _served_as(folder, served)
     offer = next((one for one in served.all() if one.name == name), None)
     finished = status["state"] == "finished"
@@ -189,7 +189,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "report": report,
         "data": data,
         "run_toml": run_toml,
-        "log": _log(draft) if draft is not None else None,
+        "log": drafts_kept.log_of(draft) if draft is not None else None,
         "can_stop": status["state"] == "running",
         "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and bool(run_toml),
         "served": name,
@@ -225,20 +225,8 @@ def _run_file(draft: Path, folder: Path) -> Path:
     return own.resolve() if own.is_file() else (folder / "run.toml").resolve()
 
 
-def _quoted(folder: Path) -> str:
-    from burnish.run_file_write import text_literal
-
-    return text_literal(str(folder.resolve()))
-
-
-def _log(draft: Path) -> str:
-    """Return the end of what a process said, without the bars of its progress, which the page draws itself."""
-    return runs.redact(_BARS.sub("", read_text(draft / processes.LOG, most=LOG_BYTES)))
-
-
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record whose numbers JSON can hold: a loss that is not finite is none."""
-    import math
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

@@ -3,7 +3,7 @@
 import { fill, h, s } from "./dom.js";
 import { figure } from "./words.js";
 
-const WIDTH = 640, HEIGHT = 220, LEFT = 54, RIGHT = 14, TOP = 12, BOTTOM = 28;
+const HEIGHT = 200, LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 26, USUAL = 420;
 const MOST = 600;
 
 /** Return a figure of series {name, kind, points: [[x, y], …]}; `title` says what is drawn, `x` what runs along the bottom. */
@@ -11,27 +11,34 @@ export function chart(title, series, { x = "step" } = {}) {
   const drawn = series.map(one => ({ ...one, points: thinned(one.points.filter(([, y]) => Number.isFinite(y))) })).filter(one => one.points.length);
   const caption = h("figcaption", {}, h("h3", {}, title), h("span", { class: "legend" }, series.length > 1 && series.map(one => h("span", { class: `key ${one.kind}` }, one.name))));
   if (!drawn.length) return h("figure", { class: "chart" }, caption, h("p", { class: "soft" }, "Nothing is measured yet."));
+  const place = h("div", {}), reading = h("p", { class: "reading small soft figures" }, last(drawn, x));
+  const draw = width => fill(place, lines(title, drawn, x, reading, width));
+  draw(USUAL);
+  // As wide as there is room, so that text and lines are never scaled.
+  new ResizeObserver(([entry]) => draw(Math.max(240, Math.round(entry.contentRect.width)))).observe(place);
+  return h("figure", { class: "chart" }, caption, place, reading);
+}
+
+function lines(title, drawn, x, reading, width) {
   const xs = drawn.flatMap(one => one.points.map(([value]) => value)), ys = drawn.flatMap(one => one.points.map(([, value]) => value));
-  const across = scale(Math.min(...xs), Math.max(...xs), LEFT, WIDTH - RIGHT), up = scale(...padded(ys), HEIGHT - BOTTOM, TOP);
+  const across = scale(Math.min(...xs), Math.max(...xs), LEFT, width - RIGHT), up = scale(...padded(ys), HEIGHT - BOTTOM, TOP);
   const cross = s("g", { class: "cross", visibility: "hidden" });
-  const reading = h("p", { class: "reading small soft figures" }, last(drawn, x));
-  const svg = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${last(drawn, x)}` },
-    ticks(up.low, up.high, 4).map(value => [s("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: up(value), y2: up(value) }), s("text", { x: LEFT - 8, y: up(value) + 4, "text-anchor": "end" }, short(value))]),
-    ticks(across.low, across.high, 6, true).map(value => s("text", { x: across(value), y: HEIGHT - 8, "text-anchor": "middle" }, short(value))),
+  const svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${last(drawn, x)}` },
+    ticks(up.low, up.high, 4).map(value => [s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: up(value), y2: up(value) }), s("text", { x: LEFT - 8, y: up(value) + 4, "text-anchor": "end" }, short(value))]),
+    ticks(across.low, across.high, width > 360 ? 6 : 4, true).map(value => s("text", { x: across(value), y: HEIGHT - 6, "text-anchor": "middle" }, short(value))),
     drawn.map(one => [
       one.points.length > 1 && s("polyline", { class: `line ${one.kind}`, points: one.points.map(([a, b]) => `${across(a).toFixed(1)},${up(b).toFixed(1)}`).join(" ") }),
       one.points.length <= 30 && one.points.map(([a, b]) => s("circle", { class: `dot ${one.kind}`, cx: across(a), cy: up(b), r: 3 }))]),
     cross);
   svg.addEventListener("pointermove", event => {
-    const box = svg.getBoundingClientRect();
-    const at = across.back((event.clientX - box.left) / box.width * WIDTH);
+    const at = across.back(event.clientX - svg.getBoundingClientRect().left);
     const near = drawn.map(one => ({ ...one, point: one.points.reduce((best, point) => Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best) }));
     fill(cross, s("line", { class: "at", x1: across(near[0].point[0]), x2: across(near[0].point[0]), y1: TOP, y2: HEIGHT - BOTTOM }), near.map(one => s("circle", { class: `dot ${one.kind}`, cx: across(one.point[0]), cy: up(one.point[1]), r: 4 })));
     cross.setAttribute("visibility", "visible");
     reading.textContent = near.map(one => `${x} ${one.point[0]}: ${one.name} ${figure(one.point[1])}`).join(" · ");
   });
   svg.addEventListener("pointerleave", () => { cross.setAttribute("visibility", "hidden"); reading.textContent = last(drawn, x); });
-  return h("figure", { class: "chart" }, caption, svg, reading);
+  return svg;
 }
 
 function last(drawn, x) {

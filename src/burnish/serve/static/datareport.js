@@ -10,7 +10,7 @@ export function dataReport(report) {
 }
 
 function part(report) {
-  return [findings(report), sides(report), report.labels && labels(report.labels), report.example && example(report.example), sources(report), report.estimate && estimate(report.estimate)].filter(Boolean);
+  return [findings(report), report.estimate && estimate(report.estimate), sides(report), report.example && example(report.example), report.labels && labels(report.labels), sources(report)].filter(Boolean);
 }
 
 function findings(report) {

@@ -103,7 +103,7 @@ function drawBody(seen) {
   const { run } = seen;
   const draw = {
     progress: () => progress(seen),
-    scores: () => scores(run.report),
+    scores: () => scores(run),
     examples: () => examples(run.report),
     data: () => dataReport(run.data),
     report: () => framed(seen, "report", "The report of this run"),
@@ -133,11 +133,12 @@ function progress(seen) {
   ];
 }
 
-function scores(report) {
+function scores(run) {
+  const { report } = run;
   const has = Object.values(report.scores ?? {});
   const baseline = has.some(one => one.baseline);
   return [
-    report.verdict && h("p", { class: `note ${headline(report)}` }, report.verdict),
+    report.verdict && h("p", { class: `note ${verdict(run)}` }, report.verdict),
     h("section", { class: "card" }, table("Score", report.scores ?? {}, baseline), h("p", { class: "hint" }, `${has[0] ? `${count(has[0].n)} held-out rows in ${count(has[0].groups)} groups; ` : ""}95 % intervals by a bootstrap over groups.`)),
     report.forgetting?.scores && h("section", { class: "card stack tight" }, h("h2", {}, "What was forgotten: general questions"), report.forgetting.verdict && h("p", { class: "soft" }, report.forgetting.verdict), table("Score", report.forgetting.scores, false)),
     report.notes?.length > 0 && h("section", { class: "card stack tight" }, h("h2", {}, "Notes"), h("ul", {}, report.notes.map(one => h("li", { class: "anywhere" }, one)))),
@@ -145,15 +146,15 @@ function scores(report) {
 }
 
 /** Whether a difference is proven, and in which direction. */
-export function outcome(one) {
+function outcome(one) {
   const { low, high } = one.difference ?? {};
   if (typeof low !== "number" || typeof high !== "number" || (low <= 0 && high >= 0)) return "unproven";
   return low > 0 === one.higher_is_better ? "better" : "worse";
 }
 
-function headline(report) {
-  const one = report.scores?.[report.headline];
-  return one ? { better: "good", worse: "bad", unproven: "open" }[outcome(one)] : "open";
+/** The colour of the verdict: never good where something far cheaper does better. */
+function verdict({ headline }) {
+  return { better: headline?.beaten ? "open" : "good", worse: "bad" }[headline?.outcome] ?? "open";
 }
 
 function table(name, found, baseline) {
