@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from burnish.config_named import parted
+from burnish.data.formats import FORMATS
 from burnish.data.sources import read
 from burnish.errors import BurnishError, suggestion
 from burnish.objectives import OBJECTIVES
@@ -50,6 +52,14 @@ class Chosen(BaseModel):
     learning_rate: float | None = Field(None, gt=0, le=10)
     limit: int | None = Field(None, ge=1)
     group: str | None = Field(None, max_length=200)
+    format: str = "auto"
+    columns: dict[str, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict, max_length=20)
+    """Standard name to the column that holds it."""
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        return value if value == "auto" else _known(value, FORMATS, "format")
 
     @field_validator("objective")
     @classmethod
@@ -78,6 +88,7 @@ def as_chosen(settings: Mapping[str, Any]) -> Chosen:
 def from_run(tree: Mapping[str, Any], *, name: str) -> Chosen:
     """Return what a run file chooses now, under a name for the run."""
     train, data = tree.get("train") or {}, tree.get("data") or {}
+    columns = {str(key): str(value) for key, value in (data.get("columns") or {}).items()}
     return Chosen(
         name=name,
         model=str(tree.get("model", "tiny")),
@@ -87,7 +98,9 @@ def from_run(tree: Mapping[str, Any], *, name: str) -> Chosen:
         batch=train.get("batch", 16),
         learning_rate=train.get("learning_rate"),
         limit=data.get("limit"),
-        group=(data.get("columns") or {}).get("group"),
+        group=columns.pop("group", None),
+        format=parted(str(data.get("format", "auto")))[0],
+        columns=columns,
     )
 
 
@@ -107,7 +120,10 @@ def applied(tree: Mapping[str, Any], chosen: Chosen, *, output: Path) -> dict[st
     _set(train, "learning_rate", chosen.learning_rate)
     data = run.setdefault("data", {})
     _set(data, "limit", chosen.limit)
-    columns = dict(data.get("columns") or {})
+    if chosen.format != parted(str(data.get("format", "auto")))[0]:
+        data["format"] = chosen.format
+        run.pop("score", None)  # chosen for rows of another kind
+    columns = dict(chosen.columns)
     _set(columns, "group", chosen.group)
     _set(data, "columns", columns or None)
     return run
@@ -124,6 +140,19 @@ def choices_of(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "objectives": [{"name": name, "title": TITLES.get(name, name)} for name in fits],
         "techniques": list(TECHNIQUES),
         "columns": columns,
+        "formats": [_format(name) for name in FORMATS] if columns else [],
+    }
+
+
+def _format(name: str) -> dict[str, Any]:
+    """Return what a person must know to choose a format: what its rows look like, and which columns it needs or can use."""
+    entry = FORMATS[name]
+    needed = entry.required[0] if entry.required else ()
+    names = dict.fromkeys([*needed, *entry.columns])
+    return {
+        "name": name,
+        "about": entry.description,
+        "columns": [{"name": one, "needed": one in needed, "also": list(entry.columns.get(one, ()))} for one in names],
     }
 
 

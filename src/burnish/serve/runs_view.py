@@ -159,6 +159,7 @@ def _waiting(root: Path, run_id: str) -> dict[str, Any]:
         "headline": None,
         "parts": ["progress"],
         "log": log,
+        "busy": alive,
         "can_stop": alive,
         "draft": draft.name,
     }
@@ -190,6 +191,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "data": data,
         "run_toml": run_toml,
         "log": drafts_kept.log_of(draft) if draft is not None else None,
+        "busy": busy,
         "can_stop": status["state"] == "running",
         "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and bool(run_toml),
         "served": name,

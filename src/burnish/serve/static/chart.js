@@ -3,25 +3,25 @@
 import { fill, h, s } from "./dom.js";
 import { figure } from "./words.js";
 
-const HEIGHT = 200, LEFT = 48, RIGHT = 12, TOP = 10, BOTTOM = 26, USUAL = 420;
+const HEIGHT = 200, LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 26, USUAL = 420;
 const MOST = 600;
 
-/** Return a figure of series {name, kind, points: [[x, y], …]}; `title` says what is drawn, `x` what runs along the bottom. */
-export function chart(title, series, { x = "step" } = {}) {
+/** Return a figure of series {name, kind, points: [[x, y], …]}; `title` says what is drawn, `x` what runs along the bottom, as far as `until`. */
+export function chart(title, series, { x = "step", until = null } = {}) {
   const drawn = series.map(one => ({ ...one, points: thinned(one.points.filter(([, y]) => Number.isFinite(y))) })).filter(one => one.points.length);
   const caption = h("figcaption", {}, h("h3", {}, title), h("span", { class: "legend" }, series.length > 1 && series.map(one => h("span", { class: `key ${one.kind}` }, one.name))));
   if (!drawn.length) return h("figure", { class: "chart" }, caption, h("p", { class: "soft" }, "Nothing is measured yet."));
   const place = h("div", {}), reading = h("p", { class: "reading small soft figures" }, last(drawn, x));
-  const draw = width => fill(place, lines(title, drawn, x, reading, width));
+  const draw = width => fill(place, lines(title, drawn, { x, until, reading, width }));
   draw(USUAL);
   // As wide as there is room, so that text and lines are never scaled.
   new ResizeObserver(([entry]) => draw(Math.max(240, Math.round(entry.contentRect.width)))).observe(place);
   return h("figure", { class: "chart" }, caption, place, reading);
 }
 
-function lines(title, drawn, x, reading, width) {
+function lines(title, drawn, { x, until, reading, width }) {
   const xs = drawn.flatMap(one => one.points.map(([value]) => value)), ys = drawn.flatMap(one => one.points.map(([, value]) => value));
-  const across = scale(Math.min(...xs), Math.max(...xs), LEFT, width - RIGHT), up = scale(...padded(ys), HEIGHT - BOTTOM, TOP);
+  const across = scale(Math.min(...xs), Math.max(...xs, until ?? -Infinity), LEFT, width - RIGHT), up = scale(...padded(ys), HEIGHT - BOTTOM, TOP);
   const cross = s("g", { class: "cross", visibility: "hidden" });
   const svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${last(drawn, x)}` },
     ticks(up.low, up.high, 4).map(value => [s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: up(value), y2: up(value) }), s("text", { x: LEFT - 8, y: up(value) + 4, "text-anchor": "end" }, short(value))]),

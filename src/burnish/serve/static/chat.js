@@ -38,6 +38,7 @@ function frame(talk, list) {
   toggle.addEventListener("click", () => {
     parts.aside.hidden = !parts.aside.hidden;
     toggle.setAttribute("aria-expanded", String(!parts.aside.hidden));
+    if (!parts.aside.hidden) parts.aside.scrollIntoView({ block: "center" });
   });
   const model = modelSelect(list, talk.model, name => { talk.model = name; keep(talk); show(talk, parts); });
   model.setAttribute("aria-label", "Model");

@@ -101,6 +101,7 @@ function drawForm(view) {
   fill(view.form, h("h2", {}, "Settings"),
     field("Name", inputs.name, "Small letters, digits and . _ -"),
     field("Base model", inputs.model, "A bundled model, a run of yours, a folder or a hub id"), h("datalist", { id: "known-models" }, choices.models.map(one => h("option", { value: one }))),
+    choices.formats.length > 0 && reading(view),
     choices.objectives.length > 1 && field("Objective", inputs.objective),
     field("Technique", inputs.technique, "Which weights may move: all of a small model (full), an adapter of a large one (lora)"),
     h("div", { class: "pair" }, field("Epochs", inputs.epochs), field("Batch", inputs.batch)),
@@ -109,6 +110,23 @@ function drawForm(view) {
       choices.columns.length > 0 && field("Belongs together", inputs.group, "Rows with the same value stay on one side of the split: one customer, one document"))),
     h("div", { class: "row" }, view.go, view.start));
   buttons(view);
+}
+
+/** Return the fields that correct the guess: as what the rows are read, and which column holds what. */
+function reading(view) {
+  const { settings, choices } = view.draft, place = h("div", { class: "stack tight" });
+  const columns = () => {
+    const format = choices.formats.find(one => one.name === view.inputs.format.value);
+    view.columns = Object.fromEntries(format.columns.map(({ name, needed, also }) => {
+      const same = format.name === settings.format ? settings.columns[name] : undefined;
+      const known = same ?? choices.columns.find(one => [name, ...also].includes(one)) ?? "";
+      return [name, Object.assign(select([{ value: "", text: needed ? "choose a column" : "none" }, ...choices.columns], known), { required: needed })];
+    }));
+    fill(place, h("p", { class: "hint" }, format.about), Object.entries(view.columns).map(([name, input]) => field(name.replaceAll("_", " "), input)));
+  };
+  view.inputs.format = select(choices.formats.map(one => one.name), settings.format, columns);
+  columns();
+  return h("details", {}, h("summary", {}, "How the rows are read"), h("div", { class: "inside stack tight" }, field("Format", view.inputs.format), place));
 }
 
 function buttons(view) {
@@ -122,8 +140,10 @@ function buttons(view) {
 
 function entered(view) {
   const number = input => input.value === "" ? null : Number(input.value);
-  const { name, model, objective, technique, epochs, batch, learning_rate, limit, group } = view.inputs;
-  return { name: name.value.trim(), model: model.value.trim(), objective: objective.value, technique: technique.value, epochs: number(epochs), batch: number(batch), learning_rate: number(learning_rate), limit: number(limit), group: group.value || null };
+  const { name, model, objective, technique, epochs, batch, learning_rate, limit, group, format } = view.inputs;
+  const { settings } = view.draft;
+  const columns = view.columns ? Object.fromEntries(Object.entries(view.columns).map(([key, input]) => [key, input.value]).filter(([, value]) => value)) : settings.columns;
+  return { name: name.value.trim(), model: model.value.trim(), objective: objective.value, technique: technique.value, epochs: number(epochs), batch: number(batch), learning_rate: number(learning_rate), limit: number(limit), group: group.value || null, format: format?.value ?? settings.format, columns };
 }
 
 async function check(view) {

@@ -41,7 +41,7 @@ async function look(seen) {
   const shape = JSON.stringify([found.state, found.parts, found.report?.run?.finished]);
   if (shape !== seen.shape) { seen.shape = shape; drawTabs(seen); drawBody(seen); }
   else if (seen.section === "progress") drawBody(seen);
-  if (isLive(found)) seen.timer = setTimeout(() => look(seen).catch(() => { seen.timer = setTimeout(() => look(seen), EVERY); }), EVERY);
+  if (isLive(found) || found.busy) seen.timer = setTimeout(() => look(seen).catch(() => { seen.timer = setTimeout(() => look(seen), EVERY); }), EVERY);
 }
 
 const key = record => `${record.step}${"dev" in record ? "d" : ""}`;
@@ -122,14 +122,15 @@ function framed(seen, name, title) {
 function progress(seen) {
   const steps = seen.records.filter(one => "loss" in one), dev = seen.records.filter(one => one.dev);
   const names = [...new Set(dev.flatMap(one => Object.keys(one.dev).filter(name => typeof one.dev[name] === "number")))];
-  const log = seen.run.log;
+  const { log, state } = seen.run, axis = { until: isLive(seen.run) ? seen.run.steps : null };
+  const one = (title, name, kind, points) => h("section", { class: "card" }, chart(title, [{ name, kind, points }], axis));
   return [
-    h("div", { class: "charts" },
-      h("section", { class: "card" }, chart("Loss", [{ name: "loss", kind: "tuned", points: steps.map(one => [one.step, one.loss]) }])),
-      names.map(name => h("section", { class: "card" }, chart(`Dev ${words(name)}`, [{ name: words(name), kind: "dev", points: dev.filter(one => name in one.dev).map(one => [one.step, one.dev[name]]) }]))),
-      h("section", { class: "card" }, chart("Learning rate", [{ name: "learning rate", kind: "base", points: steps.map(one => [one.step, one.learning_rate]) }])),
-      h("section", { class: "card" }, chart("Gradient norm", [{ name: "gradient norm", kind: "baseline", points: steps.map(one => [one.step, one.gradient_norm]) }]))),
-    log && h("details", { class: "card", open: seen.run.state === "failed" }, h("summary", {}, "What the process said"), h("pre", { class: "text", tabindex: "0" }, log)),
+    seen.records.length === 0 ? h("section", { class: "card empty" }, h("p", {}, isLive(seen.run) ? "Loss and scores appear here as soon as the first step is made." : "This run measured nothing.")) : h("div", { class: "charts" },
+      one("Loss", "loss", "tuned", steps.map(record => [record.step, record.loss])),
+      names.map(name => one(`Dev ${words(name)}`, words(name), "dev", dev.filter(record => name in record.dev).map(record => [record.step, record.dev[name]]))),
+      one("Learning rate", "learning rate", "base", steps.map(record => [record.step, record.learning_rate])),
+      one("Gradient norm", "gradient norm", "baseline", steps.map(record => [record.step, record.gradient_norm]))),
+    log && h("details", { class: "card", open: state === "failed" || seen.logOpen, on: { toggle: event => { seen.logOpen = event.target.open; } } }, h("summary", {}, "What the process said"), h("pre", { class: "text", tabindex: "0" }, log)),
   ];
 }
 
