@@ -16,7 +16,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, FastAPI
 
 from burnish import __version__
-from burnish.serve import status
+from burnish.serve import jobs, status
 from burnish.serve.guard import Guard
 from burnish.serve.problems import answer_with_envelopes
 from burnish.serve.served import Served
@@ -24,7 +24,7 @@ from burnish.serve.settings import Settings
 
 Routes = Callable[[Served, Settings], APIRouter]
 
-ROUTES: tuple[Routes, ...] = (status.routes,)
+ROUTES: tuple[Routes, ...] = (status.routes, jobs.routes)
 """Everything that the server answers to."""
 
 

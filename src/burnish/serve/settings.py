@@ -52,6 +52,10 @@ class Settings:
     prefix_tokens: int = 16384
     """Tokens of prompts whose past is kept for prompts that begin alike; 0: none."""
     drain_seconds: float = 30.0
+    jobs: int = 1
+    """Fine-tuning jobs carried out at once."""
+    waiting_jobs: int = 100
+    """Fine-tuning jobs that may wait; more are refused with 429."""
 
     @property
     def is_local(self) -> bool:
