@@ -6,24 +6,21 @@ file is kept as words to show, and is never part of a path. Size is counted by t
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
-from starlette.datastructures import UploadFile
 
 from burnish import atomic
-from burnish.disk import explained
+from burnish.serve.files_upload import Upload, receive
 from burnish.serve.jobs_desk import PURPOSE, Desk
 from burnish.serve.jobs_store import File, Store, as_file, new_id
 from burnish.serve.problems import ApiError, wrong
 
 NAME_LENGTH = 255
-KNOWN = {"file", "purpose"}
+KNOWN = {"purpose"}
 BODY = {
     "requestBody": {
         "required": True,
@@ -51,18 +48,9 @@ def routes(desk: Desk) -> APIRouter:
     @router.post("/v1/files", openapi_extra=BODY)
     async def upload(request: Request) -> dict[str, Any]:
         """Take a file of rows for fine-tuning (JSON lines)."""
-        if not (request.headers.get("content-type") or "").lower().startswith("multipart/form-data"):
-            raise wrong("Expected an upload: multipart/form-data with the parts file and purpose.", param="file")
-        async with request.form(max_files=1, max_fields=8) as form:
-            given, purpose = form.get("file"), form.get("purpose")
-            if unknown := sorted(set(form) - KNOWN):
-                raise wrong(f"{unknown[0]}: is not offered here; expected the parts file and purpose.", param=unknown[0])
-            if purpose != PURPOSE:
-                raise wrong(f"purpose: only {PURPOSE!r} is offered here.", param="purpose")
-            if not isinstance(given, UploadFile):
-                raise wrong("file: expected a file, with a name, as a part of the form.", param="file")
-            file = await run_in_threadpool(_keep, desk.store(), given.file, given.filename or "file.jsonl")
-        return described(file)
+        store, id = desk.store(), new_id("file-")
+        given = await receive(request.headers.get("content-type") or "", request.stream(), store.files / id)
+        return described(await run_in_threadpool(_entered, store, id, given))
 
     @router.get("/v1/files")
     def listed(
@@ -102,25 +90,23 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _keep(store: Store, stream: BinaryIO, name: str) -> File:
-    """Write an upload under a new id, complete and on the disk before it is entered; ApiError for an empty one."""
-    id = new_id("file-")
-    place = store.files / id
-    with explained(place):
-        try:
-            with place.open("xb") as target:
-                shutil.copyfileobj(stream, target, 1 << 20)
-                target.flush()
-                os.fsync(target.fileno())
-                size = target.tell()
-            atomic.sync(store.files)
-            if size == 0:
-                raise wrong("file: is empty; expected JSON lines.", param="file")
-            file = File(id=id, created_at=int(time.time()), filename=shown(name), bytes=size, purpose=PURPOSE)
-            store.add_file(file)
-        except BaseException:
-            place.unlink(missing_ok=True)
-            raise
+def _entered(store: Store, id: str, given: Upload) -> File:
+    """Enter an upload whose content is on the disk; the ApiError of one that is not what is offered, whose content is gone then."""
+    try:
+        if unknown := sorted(set(given.fields) - KNOWN):
+            raise wrong(f"{unknown[0][:64]}: is not offered here; expected the parts file and purpose.", param=unknown[0][:64])
+        if given.fields.get("purpose") != PURPOSE:
+            raise wrong(f"purpose: only {PURPOSE!r} is offered here.", param="purpose")
+        if given.filename is None:
+            raise wrong("file: expected a file, with a name, as a part of the form.", param="file")
+        if given.size == 0:
+            raise wrong("file: is empty; expected JSON lines.", param="file")
+        atomic.sync(store.files)
+        file = File(id=id, created_at=int(time.time()), filename=shown(given.filename), bytes=given.size, purpose=PURPOSE)
+        store.add_file(file)
+    except BaseException:
+        (store.files / id).unlink(missing_ok=True)
+        raise
     return file
 
 
