@@ -79,6 +79,11 @@ def load(
     if task is not None and task not in known:
         said = f"Its tasks: {', '.join(known)}.{suggestion(task, known)}" if known else "It learned one task, which has no name."
         raise UsageError(f"{name} has no task {task!r}. {said}")
+    return as_taught(model, task)
+
+
+def as_taught(model: Model, task: str | None = None) -> Loaded:
+    """Return a model that is in memory with the form in which it was taught; of several tasks that of `task`, or of the first one."""
     return Loaded(model, *_asked_by(model, task))
 
 

@@ -117,7 +117,7 @@ def _session(asked: NewRating, served: Served) -> dict[str, Any]:
     names = [asked.first, asked.second or asked.first]
     offers = [served.find(name) for name in names]
     samples = names[0] == names[1]
-    if any(offer.loaded.model.spec is not None for offer in offers):
+    if any(offer.reads for offer in offers):
         raise wrong("A model with a head of its own writes no text that could be judged.", param="first")
     temperature = (SAMPLED if samples else 0.0) if asked.temperature is None else asked.temperature
     if samples and temperature == 0:

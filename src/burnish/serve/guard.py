@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from burnish.serve.metrics import Metrics
 from burnish.serve.problems import LOG, ApiError, envelope, fault
 from burnish.serve.settings import Settings
 
@@ -40,8 +41,8 @@ HEADERS = (
 class Guard:
     """The outermost part of the app; a class because that is what Starlette takes."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: App, settings: Settings, watch: Metrics | None = None) -> None:
+        self.app, self.settings, self.watch = app, settings, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with limits on its body and headers on its answer."""
@@ -78,7 +79,11 @@ class Guard:
             await _answer(told, 500, said, {})
         finally:
             route = getattr(scope.get("route"), "path", "-")  # the route's own name: a path may hold what nobody should read
-            LOG.info("%s %s %d %.1f ms", scope["method"], route, status, 1000 * (time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            LOG.info("%s %s %d %.1f ms", scope["method"], route, status, 1000 * seconds)
+            if self.watch is not None:
+                self.watch.count("requests", route=route, status=str(status))
+                self.watch.observe("request_seconds", seconds)
 
     def _admit(self, headers: Headers) -> None:
         """Raise the ApiError of a request that may not come in."""

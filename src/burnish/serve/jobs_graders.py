@@ -108,7 +108,9 @@ def _single(grader: Mapping[str, Any], where: str) -> Graded:
     else:
         raise ConfigError(f"{where}.type: {kind!r} is not one of {', '.join(KNOWN)}.{suggestion(str(kind), KNOWN)}")
     if not isinstance(grader.get("input"), str) or not ANSWER.fullmatch(grader["input"]):
-        raise ConfigError(f"{where}.input: expected '{{{{sample.output_text}}}}', the whole answer; parts of it are not graded here.")
+        raise ConfigError(
+            f"{where}.input: expected '{{{{sample.output_text}}}}', the whole answer; parts of it are not graded here."
+        )
     return Graded({score: 1.0}, _reference(grader.get("reference"), f"{where}.reference"))
 
 
@@ -126,14 +128,18 @@ def _score(given: Any, where: str) -> str:
     if name not in SCORES:
         raise ConfigError(f"{where}: unknown score {name!r}.{suggestion(name, SCORES)} Expected one of {', '.join(SCORES)}.")
     if SCORES[name].needs != "text":
-        raise ConfigError(f"{where}: {name!r} measures the likelihood of a given text, which an answer of the model's own does not have.")
+        raise ConfigError(
+            f"{where}: {name!r} measures the likelihood of a given text, which an answer of the model's own does not have."
+        )
     return given
 
 
 def _reference(given: Any, where: str) -> str:
     """Return the column that a reference names, or a template of columns as `data.columns` takes it."""
     if not isinstance(given, str) or not FIELD.search(given):
-        raise ConfigError(f"{where}: expected a field of the row such as '{{{{item.answer}}}}'; a fixed text is not compared with here.")
+        raise ConfigError(
+            f"{where}: expected a field of the row such as '{{{{item.answer}}}}'; a fixed text is not compared with here."
+        )
     pieces: list[str] = []
     last = 0
     names = []
@@ -154,7 +160,9 @@ def _braced(text: str) -> str:
 
 def linear(formula: Any, where: str) -> dict[str, float]:
     """Return the weights of names in a formula that is a weighted sum, such as "0.7 * a + 0.3 * b"; ConfigError for any other."""
-    refused = ConfigError(f"{where}: expected a weighted sum of graders such as '0.7 * a + 0.3 * b'; other formulas are not offered.")
+    refused = ConfigError(
+        f"{where}: expected a weighted sum of graders such as '0.7 * a + 0.3 * b'; other formulas are not offered."
+    )
     if not isinstance(formula, str) or len(formula) > 2000:
         raise refused
     try:

@@ -41,14 +41,20 @@ EXTRA = (
 """Fields of a run file that a request may set under "burnish": none that names a path, a model, or code."""
 
 
-def run_values(method: Mapping[str, Any], *, base: str, output: str, seed: int, validated: bool, extra: Mapping[str, Any]) -> dict[str, Any]:
+def run_values(
+    method: Mapping[str, Any], *, base: str, output: str, seed: int, validated: bool, extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the values of the run file of a job, as nested tables.
 
     `method` is that of the request; `validated` says whether there is a validation file. Raises ConfigError with the field that cannot be
     carried out.
     """
     kind = str(method["type"])
-    given = {name: value for name, value in dict((method.get(kind) or {}).get("hyperparameters") or {}).items() if value not in ("auto", None)}
+    given = {
+        name: value
+        for name, value in dict((method.get(kind) or {}).get("hyperparameters") or {}).items()
+        if value not in ("auto", None)
+    }
     values: dict[str, Any] = {
         "model": base,
         "output": output,
@@ -79,7 +85,9 @@ def _reinforced(values: dict[str, Any], given: Mapping[str, Any], found: Graded)
     values["score"] = list(found.rewards)
     columns = {"prompt": "messages"}
     if found.reference is None:
-        raise ConfigError("method.reinforcement.grader: names no reference, and without one there is nothing to compare an answer with.")
+        raise ConfigError(
+            "method.reinforcement.grader: names no reference, and without one there is nothing to compare an answer with."
+        )
     values["data"]["columns"] = columns | {"completion": found.reference}
     samples = max(2, round(SAMPLES * given.get("compute_multiplier", 1.0)))
     values["rollout"] = {

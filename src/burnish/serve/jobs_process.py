@@ -15,14 +15,22 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import burnish
+
 ALIVE = "alive"
 SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)S?(_FILE|_PATH)?$", re.IGNORECASE)
 KEPT = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"})
 """What a job needs to fetch a model that asks for a token; every other secret stays with the server."""
 
 
-def start(arguments: list[str], folder: Path, *, name: str) -> subprocess.Popen[bytes] | None:
-    """Start `python -m ARGUMENTS` in a job's folder, its output in NAME.out and NAME.err there; None where a process of it lives.
+_started: list[subprocess.Popen[bytes]] = []
+"""What this server started and has not seen end: a child has to be asked for, or it stays in the list of processes when it is dead."""
+
+
+def start(arguments: list[str], folder: Path, *, name: str) -> int | None:
+    """Start `python -m ARGUMENTS` in a job's folder, its output in NAME.out and NAME.err there, and return the number of the process.
+
+    None where one of this job lives already.
 
     It belongs to a session of its own, so that neither Ctrl-C nor the end of the server reaches it.
     """
@@ -37,7 +45,7 @@ def start(arguments: list[str], folder: Path, *, name: str) -> subprocess.Popen[
         os.ftruncate(lock, 0)
         with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-P", "-m", *arguments],  # -P: no module is looked for in the job's folder
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -49,12 +57,22 @@ def start(arguments: list[str], folder: Path, *, name: str) -> subprocess.Popen[
         os.pwrite(lock, f"{process.pid}\n".encode(), 0)
     finally:
         os.close(lock)
-    return process
+    _started.append(process)
+    return process.pid
+
+
+def reap() -> None:
+    """Let go of what has ended."""
+    _started[:] = [process for process in _started if process.poll() is None]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a job's process: the server's, without its secrets."""
-    return {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+    """Return the environment of a job's process: the server's without its secrets, and with the same burnish to be found."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+    root = Path(burnish.__file__).resolve().parents[1]
+    if root.name != "site-packages":  # run from its sources: a relative PYTHONPATH means nothing in the job's folder
+        kept["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [kept.get("PYTHONPATH")])])
+    return kept
 
 
 def living(folder: Path) -> int | None:

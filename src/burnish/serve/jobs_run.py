@@ -9,7 +9,6 @@ checkpoint.
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 from burnish import atomic, runs
 from burnish.errors import BurnishError
 from burnish.serve import jobs_check, jobs_plan, jobs_told
-from burnish.serve.jobs_process import ask_to_stop, end_at_once, living, start
+from burnish.serve.jobs_process import ask_to_stop, end_at_once, living, reap, start
 from burnish.serve.jobs_store import OPEN, File, Job, Said, Store, new_id
 from burnish.serve.problems import LOG
 
@@ -33,16 +32,15 @@ GRACE = 20.0
 SECONDS = 0.5
 """Between two looks."""
 
-Start = Callable[..., "subprocess.Popen[bytes] | None"]
+Start = Callable[..., int | None]
 
 
 class Runner:
-    """What carries jobs out; a class because its thread and its children are state."""
+    """What carries jobs out; a class because its thread is state."""
 
     def __init__(self, store: Store, runs_folder: Path, *, at_once: int = 1, start: Start = start) -> None:
         self.store, self.runs, self.at_once = store, runs_folder, at_once
         self._start = start
-        self._children: list[subprocess.Popen[bytes]] = []
         self._asked: dict[str, float] = {}
         self._gone: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}
@@ -80,7 +78,7 @@ class Runner:
 
     def look(self) -> None:
         """Bring the table and the world into agreement, once."""
-        self._children = [child for child in self._children if child.poll() is None]
+        reap()
         for job in self.store.jobs_in("running", "paused", "cancelled"):
             if job.id in self._gone:
                 continue
@@ -145,9 +143,7 @@ class Runner:
                 busy += 1
 
     def _launch(self, job: Job, arguments: list[str], name: str) -> None:
-        child = self._start(arguments, self.folder_of(job), name=name)
-        if child is not None:
-            self._children.append(child)
+        self._start(arguments, self.folder_of(job), name=name)
 
     # ----------------------------------------------------------------------------------------------------------- jobs under way
 
@@ -178,7 +174,9 @@ class Runner:
             if runs.is_finished(self.run_of(job).path):
                 self._finish(job)
             elif job.signalled is not None:
-                self.store.change(job.id, Said(f"Paused after step {job.step}, everything saved"), expect=["paused"], signalled=None)
+                self.store.change(
+                    job.id, Said(f"Paused after step {job.step}, everything saved"), expect=["paused"], signalled=None
+                )
         elif pid and job.signalled != pid:  # asked once: a second signal would end it before it has saved
             ask_to_stop(pid)
             self.store.change(job.id, expect=["paused"], signalled=pid)
@@ -233,11 +231,18 @@ class Runner:
         run = self.run_of(job)
         content = jobs_told.table(jobs_told.records(run))
         file = File(
-            id=new_id("file-"), created_at=int(time.time()), filename="step_metrics.csv", bytes=len(content), purpose="fine-tune-results"
+            id=new_id("file-"),
+            created_at=int(time.time()),
+            filename="step_metrics.csv",
+            bytes=len(content),
+            purpose="fine-tune-results",
         )
         atomic.write_file(self.store.content(file), content)
         name = jobs_told.model_name(job)
-        said = (Said(f"New fine-tuned model created: {name}", key="model"), Said("The job has successfully completed", key="completed"))
+        said = (
+            Said(f"New fine-tuned model created: {name}", key="model"),
+            Said("The job has successfully completed", key="completed"),
+        )
         done = self.store.change(
             job.id,
             *said,

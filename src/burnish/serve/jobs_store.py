@@ -148,7 +148,9 @@ class Store:
                 f"{self.path}: cannot be read as a table of jobs ({error}). Move it away to begin a new one; the runs themselves stay."
             ) from error
         if version > SCHEMA:
-            raise UsageError(f"{self.path}: was made by a newer burnish (version {version}, this one knows {SCHEMA}). Update burnish.")
+            raise UsageError(
+                f"{self.path}: was made by a newer burnish (version {version}, this one knows {SCHEMA}). Update burnish."
+            )
 
     @property
     def files(self) -> Path:
@@ -274,7 +276,8 @@ class Store:
         marks = f" AND status IN ({', '.join('?' * len(expect))})" if expect else ""
         with self._change() as tables:
             done = tables.execute(
-                f"UPDATE jobs SET {names} WHERE id = ?{marks}", [*(_stored(name, item) for name, item in values.items()), id, *expect]
+                f"UPDATE jobs SET {names} WHERE id = ?{marks}",
+                [*(_stored(name, item) for name, item in values.items()), id, *expect],
             ).rowcount
             if done and file is not None:
                 _insert(tables, "files", file)
@@ -358,5 +361,6 @@ def _tell(tables: sqlite3.Connection, job: str, said: Sequence[Said]) -> None:
         kind = "metrics" if one.data is not None else "message"
         values = [new_id("ftevent-"), job, int(time.time()), one.level, one.message, kind, _stored("data", one.data), one.key]
         tables.execute(
-            "INSERT OR IGNORE INTO events (id, job, created_at, level, message, type, data, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+            "INSERT OR IGNORE INTO events (id, job, created_at, level, message, type, data, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
         )

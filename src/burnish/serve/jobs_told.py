@@ -57,7 +57,9 @@ def told(found: Records, known: set[str], steps: int | None) -> list[Said]:
         if key in known:
             continue
         figures = named(record)
-        words = ", ".join(f"{name.replace('_', ' ')}={value:.4g}" for name, value in figures.items() if name in WORDS or "valid" in name)
+        words = ", ".join(
+            f"{name.replace('_', ' ')}={value:.4g}" for name, value in figures.items() if name in WORDS or "valid" in name
+        )
         of = f"/{steps}" if steps else ""
         data = {"step": number, "total_steps": steps, **{name: finite(value) for name, value in figures.items()}}
         said.append(Said(f"Step {number}{of}: {words}", data=data, key=key))

@@ -90,14 +90,16 @@ def _file(path: Path) -> FileResponse:
 
 
 def _described(offer: Offer, offers: list[Offer]) -> dict[str, Any]:
-    """Return what the page shows of a model: whether it writes or labels, what it was tuned from, prompts it has not learned from."""
+    """Return what the page shows of a model: whether it writes, continues or reads, what it was tuned from, prompts it has not learned from."""
     renderer = offer.loaded.renderer
     labels = list(renderer.spec.labels) if isinstance(renderer, HeadRenderer) else []
+    asks = isinstance(renderer, HeadRenderer) and renderer.spec.kind == "span"
     run = Path(offer.loaded.model.found.name)
     report = read_object(run / "report.json")
     return {
         "name": offer.name,
-        "kind": "labels" if isinstance(renderer, HeadRenderer) else "writes",
+        "kind": "reads" if offer.reads else "continues" if offer.loaded.continues_text else "writes",
+        "asks": asks,
         "labels": labels,
         "base": _base(offer, offers, report),
         "examples": prompts_of(report)[:MOST_EXAMPLES],

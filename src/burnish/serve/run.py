@@ -14,9 +14,8 @@ from typing import Any
 import uvicorn
 
 from burnish.errors import UsageError
-from burnish.loaded import load
 from burnish.serve.app import create_app
-from burnish.serve.served import Offer, Served, split_name
+from burnish.serve.served import Served, split_name
 from burnish.serve.settings import Look, Settings, hash_of, is_loopback, new_key
 from burnish.terminal import say
 
@@ -38,7 +37,11 @@ def run(
     key, fresh = _key(host, key_file)
     settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs, look=look)
     listener = _listener(host, port)
-    served = Served(Offer(name, load(model)) for name, model in map(split_name, [*models, *([base] if base else [])]))
+    served = Served(settings=settings)
+    for name, model in map(split_name, [*models, *([base] if base else [])]):
+        offer = served.open(name, model)
+        for note in offer.notes:
+            say(f"{name} is loaded by itself and shares no base: {note}.")
     app = create_app(served, settings)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     say(f"Serving {', '.join(offer.name for offer in served.all())} at {address} (OpenAI interface: {address}/v1). Ctrl-C stops.")

@@ -17,13 +17,12 @@ from fastapi.responses import FileResponse
 
 from burnish import runs
 from burnish.errors import RunError
-from burnish.loaded import load
 from burnish.run_file_write import text_literal
 from burnish.serve import drafts_kept, jobs_process
 from burnish.serve.page import prompts_of
 from burnish.serve.problems import ApiError, wrong
 from burnish.serve.run_folders import described, find_run, folders, id_of, read_object, read_text
-from burnish.serve.served import Offer, Served
+from burnish.serve.served import Served
 from burnish.serve.settings import Settings
 
 FRAMED = {
@@ -116,7 +115,7 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
         if (name := _served_as(folder, served)) is not None:
             return {"model": name}
         name = _free_name(folder.resolve().name, served)
-        served.add(Offer(name, await asyncio.to_thread(load, str(folder))))
+        await asyncio.to_thread(served.open, name, str(folder))
         return {"model": name}
 
 
@@ -195,14 +194,9 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "can_stop": status["state"] == "running",
         "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and bool(run_toml),
         "served": name,
-        "reads": offer is not None and _reads(offer),
+        "reads": offer is not None and offer.reads,
         "can_serve": finished and name is None and (folder / "model").is_dir(),
     }
-
-
-def _reads(offer: Offer) -> bool:
-    """Return whether a model answers through a head, and writes nothing."""
-    return offer.loaded.model.spec is not None
 
 
 def _served_as(folder: Path, served: Served) -> str | None:

@@ -52,12 +52,18 @@ class Settings:
     """That one answer may have; what is asked for above it is refused."""
     choices: int = 16
     stops: int = 16
+    stop_length: int = 512
     schema_bytes: int = 64 * 1024
     messages: int = 1024
+    texts: int = 256
     tools: int = 128
-    prefix_tokens: int = 16384
-    """Tokens of prompts whose past is kept for prompts that begin alike; 0: none."""
+    prefix_bytes: int = 256 * MEGABYTE
+    """Of the past of prompts that are kept, by each base, for prompts that begin alike; 0: none."""
     drain_seconds: float = 30.0
+    jobs: int = 1
+    """Fine-tuning jobs carried out at once."""
+    waiting_jobs: int = 100
+    """Fine-tuning jobs that may wait; more are refused with 429."""
 
     @property
     def is_local(self) -> bool:

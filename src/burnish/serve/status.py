@@ -1,6 +1,6 @@
-"""How the server is: `/health`, and the models on offer.
+"""How the server is: `/health`, `/metrics`, and the models on offer.
 
-Enters: nothing. Leaves: JSON.
+Enters: nothing. Leaves: JSON, and text for Prometheus.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from burnish.serve.served import Offer, Served
 from burnish.serve.settings import Settings
@@ -21,6 +22,22 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     async def health() -> dict[str, Any]:
         """Say that the server is there."""
         return {"status": "ok", "models": len(served.all())}
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        """Give the figures of the server in Prometheus' text format."""
+        flying, waiting = served.engine.rows_now
+        kept = [line.flight.past.before for line in served.engine.lines if line.flight is not None and line.flight.past.joins]
+        gauges = {
+            "rows": (float(flying), "Answers that are made now."),
+            "rows_waiting": (float(waiting), "Answers that wait for a place."),
+            "prefix_bytes": (
+                float(sum(one.size for one in kept if one is not None)),
+                "Bytes of the past of prompts that are kept.",
+            ),
+            "prefix_tokens_taken": (float(sum(one.taken for one in kept if one is not None)), "Tokens of prompts not read again."),
+        }
+        return PlainTextResponse(served.metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
     @router.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""Fine-tuning as against the hosted service, by its unmodified client: upload, job, events, checkpoints, and a server that is killed.
+
+Pain: people who tune at a hosted service that closes have programs; they run here with another base_url.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from burnish import runs
+from burnish.loaded import load
+from burnish.serve import jobs_process
+from burnish.serve.served import Offer
+from cli_runs import Started, cli, digests, metrics, start, write_rows
+from jobs_server import client_of, serving, until
+from stub import make_stub
+
+QUICK = {"evaluate.forgetting": False, "evaluate.baseline": False, "evaluate.max_tokens": 4, "dtype": "float32", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    make_stub(folder / "stub")
+    write_rows(folder / "rows.jsonl", 40)
+    write_rows(folder / "held.jsonl", 8, first=100)
+    return folder
+
+
+def test_the_whole_flow_of_the_hosted_service(place: Path) -> None:
+    """Upload, job, events, checkpoints, results, and a chat with what came out, without a restart of the server."""
+    with serving(place, Offer("stub", load(place / "stub"))) as client:
+        training = client.files.create(file=(place / "rows.jsonl").open("rb"), purpose="fine-tune")
+        held = client.files.create(file=(place / "held.jsonl").open("rb"), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(
+            model="stub",
+            training_file=training.id,
+            validation_file=held.id,
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "learning_rate_multiplier": 0.5}}},
+            suffix="colours",
+            seed=3,
+            extra_body={"burnish": QUICK},
+        )
+        assert job.status == "validating_files" and job.fine_tuned_model is None
+        done = until(client, job.id, "succeeded")
+        assert done.error is None and done.finished_at >= done.created_at and done.trained_tokens > 0
+        assert re.fullmatch(r"ft:stub:local:colours:[0-9a-f]{8}", done.fine_tuned_model)
+        given = done.method.supervised.hyperparameters
+        assert (given.n_epochs, given.batch_size, given.learning_rate_multiplier) == (2, 16, 0.5), (
+            "auto is replaced by what was chosen"
+        )
+        events = list(client.fine_tuning.jobs.list_events(job.id, limit=3))[::-1]
+        said = [event.message for event in events]
+        assert said[0].startswith("Created") and said[-1] == "The job has successfully completed"
+        losses = [event.data["train_loss"] for event in events if event.type == "metrics" and "train_loss" in event.data]
+        run = place / "runs" / job.id
+        report = json.loads((run / "report.json").read_text())
+        assert len(losses) == runs.read_status(run)["steps"] and losses[-1] < losses[0] and "perplexity" in report["scores"]
+        resolved = (run / "run.toml").read_text()
+        assert "learning_rate = 0.0025" in resolved, "half of what the technique has by itself"
+        checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
+        assert checkpoints and checkpoints[0].step_number == len(losses) and checkpoints[0].metrics.train_loss == losses[-1]
+        assert all((run / "checkpoints" / f"checkpoint-{one.step_number}").is_dir() for one in checkpoints)
+        table = list(csv.DictReader(io.StringIO(client.files.content(done.result_files[0]).text)))
+        assert [float(row["train_loss"]) for row in table if row["train_loss"]] == losses
+        assert (
+            any(row["valid_loss"] for row in table) and client.files.retrieve(done.result_files[0]).purpose == "fine-tune-results"
+        )
+        chat_with(client, done.fine_tuned_model)
+        assert done.fine_tuned_model in [model.id for model in client.models.list()]
+    with serving(place, Offer("stub", load(place / "stub"))) as later:
+        assert later.fine_tuning.jobs.retrieve(job.id) == done, "another server knows of it"
+        assert done.fine_tuned_model in [model.id for model in later.models.list()]
+
+
+def chat_with(client: openai.OpenAI, model: str) -> str:
+    """Return what a model says, through the client."""
+    messages: Any = [{"role": "user", "content": "colour 1 of the hill?"}]
+    answer = client.chat.completions.create(model=model, messages=messages, max_tokens=8, temperature=0)
+    assert answer.model == model and answer.choices[0].message.role == "assistant"
+    return answer.choices[0].message.content or ""
+
+
+# ------------------------------------------------------------------------------------------------- killed, paused, resumed
+
+
+class Server:
+    """`burnish serve` as a process of its own, which may be killed."""
+
+    def __init__(self, place: Path) -> None:
+        self.process: Started = start("serve", "stub=./stub", "--port", 0, "--runs", "runs", folder=place)
+        self.process.wait_until(lambda: "/v1" in self.process.said())
+        found = re.search(r"http://[^/]+/v1", self.process.said())
+        assert found is not None
+        self.client = client_of(found[0])
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.client.close()
+        self.process.kill(number)
+        self.process.wait()
+
+
+def wait_for(there: Callable[[], Any], what: str, seconds: float = 240.0) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def step_of(run: Path) -> int:
+    return max((line["step"] for line in metrics(run)), default=-1) if (run / "metrics.jsonl").exists() else -1
+
+
+def test_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
+    """Promise R14, pain 20: the server is killed, the job goes on; it is paused, resumed, its process killed; the model is the same."""
+    shutil.copytree(place / "stub", tmp_path / "stub")
+    server = Server(tmp_path)
+    file = server.client.files.create(file=(place / "rows.jsonl").open("rb"), purpose="fine-tune")
+    extra = {**QUICK, "train.steps": 400, "save.every": 20, "evaluate.every": 200}
+    job = server.client.fine_tuning.jobs.create(model="stub", training_file=file.id, seed=5, extra_body={"burnish": extra})
+    run, folder = tmp_path / "runs" / job.id, tmp_path / "runs" / ".jobs" / "jobs" / job.id
+    try:
+        wait_for(lambda: step_of(run) >= 20, "the job runs")
+        trainer = jobs_process.living(folder)
+        server.kill()
+        at = step_of(run)
+        wait_for(lambda: step_of(run) > at, "the job goes on without a server")
+        server = Server(tmp_path)
+        wait_for(lambda: server.client.fine_tuning.jobs.list_events(job.id).data[0].data, "the new server tells of it")
+        assert server.client.fine_tuning.jobs.retrieve(job.id).status == "running" and jobs_process.living(folder) == trainer
+        assert server.client.fine_tuning.jobs.pause(job.id).status == "paused"
+        wait_for(lambda: jobs_process.living(folder) is None, "the process ends")
+        paused = step_of(run)
+        assert runs.read_status(run)["state"] == "stopped" and paused < 400
+        assert server.client.fine_tuning.jobs.resume(job.id).status in ("queued", "running")
+        wait_for(lambda: step_of(run) > paused, "the job goes on")
+        os.kill(jobs_process.living(folder) or 0, signal.SIGKILL)
+        done = until(server.client, job.id, "succeeded")
+        messages = [event.message for event in server.client.fine_tuning.jobs.list_events(job.id, limit=1000)]
+        assert any(message.startswith("Paused after step") for message in messages)
+        assert any("goes on from its last checkpoint" in message for message in messages)
+        steps = [int(message.split()[1].split("/")[0]) for message in messages if "train loss" in message]
+        assert steps == list(range(400, 0, -1)), "each step is told once"
+        assert done.trained_tokens
+    finally:
+        server.kill(signal.SIGTERM)
+    quiet = cli("tune", "run.toml", "output=quiet", folder=folder)
+    assert quiet.code == 0, quiet.err
+    assert digests(run / "model") == digests(folder / "quiet" / "model") and metrics(run) == metrics(folder / "quiet")
+
+
+# ------------------------------------------------------------------------------------------------------- files that cannot be used
+
+BAD = """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+{"messages": [{"role": "usr", "content": "a"}, {"role": "assistant", "content": "b"}]}
+
+{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 2}]}
+{"prompt": "a", "completion": "b"}
+"""
+
+
+def test_what_is_wrong_with_a_file_is_the_jobs_error_with_its_lines(place: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, Offer("stub", load(place / "stub"))) as client:
+        file = client.files.create(file=("mine.jsonl", BAD.encode()), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(model="stub", training_file=file.id)
+        failed = until(client, job.id, "failed")
+        assert failed.error.code == "invalid_training_file" and failed.error.param == "training_file"
+        for line, says in ((2, "JSON"), (3, "role 'usr'"), (5, "weight is 2"), (6, "messages")):
+            assert re.search(rf"training\.jsonl:{line}: .*{re.escape(says)}", failed.error.message), failed.error.message
+        assert not (tmp_path / "runs" / job.id).exists() and str(tmp_path) not in failed.error.message
+        assert client.fine_tuning.jobs.list_events(job.id).data[0].level == "error"
+        assert failed.finished_at and failed.fine_tuned_model is None
