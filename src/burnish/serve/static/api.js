@@ -65,18 +65,21 @@ export async function* events(response) {
 }
 
 /**
- * Let a model answer, piece by piece. `heard(text)` is called with all that is said so far.
+ * Let a model answer, piece by piece; one that was taught to continue plain text continues the last message. `heard(text)` is called with all that is said so far.
  * Returns {text, stopped, finish, first, total, prompt, tokens}: times in milliseconds, `stopped` where the signal ended it.
  */
-export async function complete(request, { signal, heard }) {
+export async function complete(model, { messages, ...sampling }, { signal, heard }) {
   const begun = performance.now();
   const result = { text: "", stopped: false, finish: null, first: null, total: 0, prompt: null, tokens: null };
   try {
-    const response = await reach("/v1/chat/completions", { body: { ...request, stream: true, stream_options: { include_usage: true } }, signal });
+    const talks = model.kind !== "continues";
+    const said = talks ? { messages } : { prompt: messages.at(-1).content };
+    const body = { model: model.name, ...said, ...sampling, stream: true, stream_options: { include_usage: true } };
+    const response = await reach(talks ? "/v1/chat/completions" : "/v1/completions", { body, signal });
     for await (const event of events(response)) {
       if (event.error) throw new Refused(event.error.message, 500);
       const choice = event.choices?.[0];
-      const piece = choice?.delta?.content;
+      const piece = choice?.delta?.content ?? choice?.text;
       if (piece) {
         result.first ??= performance.now() - begun;
         result.text += piece;

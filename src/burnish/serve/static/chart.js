@@ -71,5 +71,6 @@ function ticks(low, high, about, whole = false) {
 }
 
 function short(value) {
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1).replace(".0e", "e");
   return Math.abs(value) >= 10000 ? `${Math.round(value / 1000)}k` : String(Number(value.toPrecision(3)));
 }

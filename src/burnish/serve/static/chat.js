@@ -1,8 +1,8 @@
 // Chat: a conversation with one model. It is kept in this browser, half an answer too, so that a reload loses nothing.
 
-import { ask, complete } from "./api.js";
+import { complete } from "./api.js";
 import { copy, fill, h, icon, say, toast } from "./dom.js";
-import { labelBars } from "./labels.js";
+import { inWords, read, reading } from "./labels.js";
 import { models, modelSelect, noModel } from "./models.js";
 import { asked, settingFields, settings } from "./sampling.js";
 import { draft, keepDraft, recall, remember } from "./store.js";
@@ -31,8 +31,9 @@ function frame(talk, list) {
     id: "message", rows: 1, "aria-label": "Message", placeholder: "Write a message", value: draft("chat"), enterkeyhint: "send",
     on: { input: () => { keepDraft("chat", parts.input.value); grow(parts.input); }, keydown: event => keys(event, talk, parts) },
   });
+  parts.question = h("input", { type: "text", "aria-label": "Question", placeholder: "Question", value: draft("chat.question"), on: { input: () => keepDraft("chat.question", parts.question.value) } });
   parts.send = h("button", { class: "round main", type: "submit" });
-  parts.form = h("form", { class: "composer", on: { submit: event => { event.preventDefault(); talk.busy ? stop(talk) : send(talk, parts); } } }, parts.input, parts.send);
+  parts.form = h("form", { class: "composer", on: { submit: event => { event.preventDefault(); talk.busy ? stop(talk) : send(talk, parts); } } }, h("div", { class: "grow stack tight" }, parts.question, parts.input), parts.send);
   parts.aside = h("aside", { class: "card settings", id: "chat-settings", "aria-label": "Settings", hidden: true }, h("h2", {}, "Settings"), settingFields("chat", parts.chosen));
   const toggle = h("button", { type: "button", "aria-expanded": "false", "aria-controls": "chat-settings" }, icon("sliders"), "Settings");
   toggle.addEventListener("click", () => {
@@ -73,15 +74,17 @@ function show(talk, parts) {
   const busy = talk.busy !== null;
   fill(parts.send, icon(busy ? "stop" : "send"));
   parts.send.setAttribute("aria-label", busy ? "Stop" : "Send");
-  parts.input.placeholder = current(talk, parts).kind === "labels" ? "Write a text to label" : "Write a message";
+  const { kind, asks } = current(talk, parts);
+  parts.question.hidden = !asks;
+  parts.input.placeholder = asks ? "The text in which the answer stands" : { reads: "Write a text to be read", continues: "Begin a text" }[kind] ?? "Write a message";
   grow(parts.input);
 }
 
 function welcome(talk, parts) {
   const model = current(talk, parts);
-  const tries = (model.examples?.length ? model.examples : model.kind === "labels" ? [] : GREETINGS).slice(0, 3);
+  const tries = (model.examples?.length ? model.examples : model.kind === "writes" ? GREETINGS : []).slice(0, 3);
   return h("div", { class: "welcome" },
-    h("h2", {}, model.kind === "labels" ? "What shall be labelled?" : "Say something"),
+    h("h2", {}, { reads: "What shall be read?", continues: "Begin a text" }[model.kind] ?? "Say something"),
     h("p", { class: "soft" }, model.base ? `${model.name} was tuned from ${model.base}.` : `${model.name} answers.`, model.examples?.length ? " Rows it has not learned from:" : ""),
     h("div", { class: "tries" }, tries.map(text => h("button", { type: "button", on: { click: () => { parts.input.value = text; send(talk, parts); } } }, text))));
 }
@@ -89,7 +92,7 @@ function welcome(talk, parts) {
 function shown(talk, parts, turn, place) {
   if (turn.role === "user") return asking(talk, parts, turn, place);
   const streaming = talk.busy !== null && place === talk.turns.length - 1;
-  const body = turn.labels ? labelBars(turn.labels) : h("div", { class: "prose" }, turn.text || (streaming ? "" : "(no answer)"));
+  const body = turn.read ? reading(turn.read) : h("div", { class: "prose" }, turn.text || (streaming ? "" : "(no answer)"));
   if (streaming) parts.live = body;
   return h("article", { class: "turn answer", "aria-label": `Answer of ${turn.model}`, "aria-busy": String(streaming) }, body,
     turn.error && h("p", { class: "note bad", role: "alert" }, turn.error),
@@ -155,7 +158,7 @@ async function ask_(talk, parts, text, attempt = 0) {
   show(talk, parts);
   parts.log.lastElementChild.scrollIntoView({ block: "end" });
   try {
-    if (current(talk, parts).kind === "labels") await label(talk, turn, text, control);
+    if (current(talk, parts).kind === "reads") await look(talk, parts, turn, text, control);
     else await write(talk, parts, turn, messages, control);
   } catch (error) {
     if (error.name !== "AbortError") turn.error = error.message;
@@ -177,15 +180,14 @@ async function write(talk, parts, turn, messages, control) {
     if (follow) scrollTo(0, document.documentElement.scrollHeight);
     if (performance.now() - saved > 400) { saved = performance.now(); keep(talk); }
   };
-  const result = await complete({ model: talk.model, messages, ...sampling, seed: sampling.seed + turn.attempt }, { signal: control.signal, heard });
+  const result = await complete(current(talk, parts), { messages, ...sampling, seed: sampling.seed + turn.attempt }, { signal: control.signal, heard });
   Object.assign(turn, { tokens: result.tokens, first: result.first, total: result.total, finish: result.finish, stopped: result.stopped });
 }
 
-async function label(talk, turn, text, control) {
+async function look(talk, parts, turn, text, control) {
   const begun = performance.now();
-  const found = await ask("/v1/classify", { body: { model: talk.model, input: text }, signal: control.signal });
-  const one = found.data[0];
-  Object.assign(turn, { labels: one, text: one.label ?? "", total: performance.now() - begun });
+  const found = await read(current(talk, parts), text, parts.question.value.trim(), control.signal);
+  Object.assign(turn, { read: found, text: inWords(found), total: performance.now() - begun });
 }
 
 function nearEnd() {

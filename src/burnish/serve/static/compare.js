@@ -2,7 +2,7 @@
 
 import { ask, complete } from "./api.js";
 import { copy, field, fill, h, icon, say } from "./dom.js";
-import { labelBars } from "./labels.js";
+import { read, reading } from "./labels.js";
 import { models, modelSelect, noModel } from "./models.js";
 import { asked, settingFields, settings } from "./sampling.js";
 import { draft, keepDraft, recall, remember } from "./store.js";
@@ -24,15 +24,17 @@ function arranged(list, documents, wanted) {
   if (wanted === null && last?.length && last.every(one => there(one.model))) return last.map(one => ({ ...one, looks: one.looks && documents }));
   const tuned = list.find(one => one.name === wanted) ?? list.find(one => one.base) ?? list[0];
   const base = there(tuned.base) ? tuned.base : list.find(one => one.name !== tuned.name)?.name;
-  return [base && { model: base, looks: false }, { model: tuned.name, looks: false }, documents && tuned.kind === "writes" && { model: tuned.name, looks: true }].filter(Boolean);
+  return [base && { model: base, looks: false }, { model: tuned.name, looks: false }, documents && tuned.kind !== "reads" && { model: tuned.name, looks: true }].filter(Boolean);
 }
 
 function frame(state) {
   state.input = h("textarea", { rows: 3, placeholder: "The same words for every model", value: draft("compare"), on: { input: () => keepDraft("compare", state.input.value), keydown: event => keys(event, state) } });
+  state.question = h("input", { type: "text", value: draft("chat.question"), on: { input: () => keepDraft("chat.question", state.question.value) } });
+  state.asking = field("Question", state.question, "For a model that finds the answer in the text below");
   state.go = h("button", { type: "submit", class: "main" });
   state.grid = h("div", { class: "panes" });
   const form = h("form", { class: "card stack", on: { submit: event => { event.preventDefault(); state.busy ? state.busy.abort() : run(state); } } },
-    field("Prompt", state.input),
+    state.asking, field("Prompt", state.input),
     h("div", { class: "row apart" }, h("span", { class: "small soft" }, h("kbd", {}, "Ctrl"), " + ", h("kbd", {}, "Enter"), " asks, ", h("kbd", {}, "Esc"), " stops"), state.go),
     h("details", {}, h("summary", {}, "Settings, the same for all"), h("div", { class: "inside" }, settingFields("compare", state.chosen))));
   draw(state);
@@ -56,6 +58,7 @@ function keep(state) {
 }
 
 function draw(state) {
+  state.asking.hidden = !state.panes.some(pane => state.list.find(one => one.name === pane.model).asks);
   fill(state.grid, state.panes.map((pane, place) => drawn(state, pane, place)),
     state.panes.length < 3 && h("button", { type: "button", class: "add", on: { click: () => { state.panes.push({ model: state.panes.at(-1).model, looks: state.documents }); keep(state); draw(state); } } }, icon("new"), "Add a model"));
 }
@@ -72,15 +75,15 @@ function drawn(state, pane, place) {
 }
 
 function clear(pane) {
-  Object.assign(pane, { result: null, error: null, passages: null, labels: null });
+  Object.assign(pane, { result: null, error: null, passages: null, found: null });
 }
 
 /** Put what is known of an answer into its pane. */
 function result(state, pane) {
-  const { result: given, error, labels, passages, waiting } = pane;
+  const { result: given, error, found, passages, waiting } = pane;
   pane.prose = h("div", { class: "prose" }, given?.text ?? "");
   fill(pane.body, error ? h("p", { class: "note bad", role: "alert" }, error)
-    : labels ? labelBars(labels)
+    : found ? reading(found)
     : given ? [pane.prose, !given.text && h("p", { class: "soft" }, "(no answer)")]
     : waiting ? [pane.prose, h("span", { class: "row small soft" }, h("span", { class: "spin" }), "answering")]
     : h("p", { class: "soft" }, "The answer appears here."),
@@ -119,15 +122,16 @@ async function run(state) {
 async function answer(state, pane, text, control) {
   const begun = performance.now();
   try {
-    if (state.list.find(one => one.name === pane.model)?.kind === "labels") {
-      const found = await ask("/v1/classify", { body: { model: pane.model, input: text }, signal: control.signal });
-      Object.assign(pane, { labels: found.data[0], result: { text: "", first: null, total: performance.now() - begun, prompt: null, tokens: null } });
+    const model = state.list.find(one => one.name === pane.model);
+    if (model.kind === "reads") {
+      const found = await read(model, text, state.question.value.trim(), control.signal);
+      Object.assign(pane, { found, result: { text: "", first: null, total: performance.now() - begun, prompt: null, tokens: null } });
     } else {
       if (pane.looks) pane.passages = (await ask("/page/passages", { body: { question: text }, signal: control.signal })).passages;
       const question = [...(pane.passages ?? []).map(one => one.text), text].join("\n\n");
       const messages = [...(state.chosen.system.trim() ? [{ role: "system", content: state.chosen.system }] : []), { role: "user", content: question }];
       const heard = said => { pane.prose.textContent = said; };
-      pane.result = await complete({ model: pane.model, messages, ...asked(state.chosen) }, { signal: control.signal, heard });
+      pane.result = await complete(model, { messages, ...asked(state.chosen) }, { signal: control.signal, heard });
     }
   } catch (error) {
     pane.error = error.name === "AbortError" ? "Stopped." : error.message;

@@ -5,7 +5,7 @@ import { h, select } from "./dom.js";
 
 let known = null;
 
-/** Return {models, documents}: each model has name, kind ("writes" or "labels"), base, labels and run. Asked anew with `fresh`. */
+/** Return {models, documents}: each model has name, kind ("writes", "continues" or "reads"), base, labels and run. Asked anew with `fresh`. */
 export async function models(fresh = false) {
   if (known === null || fresh) known = await ask("/page/models");
   return known;
@@ -17,7 +17,7 @@ export function forget() {
 
 /** Return a field that chooses one of the models. */
 export function modelSelect(list, chosen, change, { empty = null } = {}) {
-  const options = list.map(one => ({ value: one.name, text: one.name + (one.kind === "labels" ? " · labels" : "") }));
+  const options = list.map(one => ({ value: one.name, text: one.name + (one.kind === "reads" ? " · reads" : "") }));
   return select(empty === null ? options : [{ value: "", text: empty }, ...options], chosen, change);
 }
 
