@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def configuration(app: Any, settings: Settings) -> uvicorn.Config:
     """Return how uvicorn runs the app: limits on headers and connections, and no log of paths, which may hold what nobody should read."""
     return uvicorn.Config(
         app,
-        http="h11",
+        http=_timed(settings.head_seconds),  # pyright: ignore[reportArgumentType]  (any callable that makes a protocol)
         h11_max_incomplete_event_size=settings.header_bytes,
         limit_concurrency=settings.connections,
         timeout_graceful_shutdown=int(settings.drain_seconds),
@@ -63,6 +64,24 @@ def configuration(app: Any, settings: Settings) -> uvicorn.Config:
         server_header=False,
         ws="none",
     )
+
+
+def _timed(seconds: float) -> Callable[..., Any]:
+    """Return uvicorn's protocol, whose new connections are closed where the headers of their first request do not come in time."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    def protocol(*inputs: Any, **options: Any) -> H11Protocol:
+        made = H11Protocol(*inputs, **options)
+        connected = made.connection_made
+
+        def connection_made(transport: Any) -> None:
+            connected(transport)
+            made.loop.call_later(seconds, lambda: transport.close() if made.cycle is None else None)
+
+        made.connection_made = connection_made  # type: ignore[method-assign]
+        return made
+
+    return protocol
 
 
 def _key(host: str, key_file: Path | None) -> tuple[str | None, bool]:
