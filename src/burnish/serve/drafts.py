@@ -78,8 +78,8 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.post("/upload", status_code=201)
     async def upload(file: UploadFile) -> dict[str, Any]:
         """Make a draft from a file of rows; format and task are guessed from them."""
-        shown = runs.redact(" ".join((file.filename or "rows").split()))[:SHOWN]
-        ending = ENDINGS.search(shown)
+        name = runs.redact(" ".join((file.filename or "rows").split()))
+        shown, ending = name if len(name) <= SHOWN else f"…{name[1 - SHOWN :]}", ENDINGS.search(name)
         if ending is None:
             raise wrong(f"{shown}: files of this kind are not read. Expected .jsonl, .json, .csv, .tsv, .parquet, .txt or a document.")
         folder = await asyncio.to_thread(drafts_kept.make, root)
@@ -255,7 +255,7 @@ def _check(folder: Path) -> None:
 
 def _carried_out(folder: Path, words: list[str]) -> tuple[int, str, str]:
     """Run a short command of burnish to its end and return (exit code, output, errors)."""
-    command = [sys.executable, "-m", "burnish", *words]
+    command = [sys.executable, "-P", "-m", "burnish", *words]
     env = jobs_process.environment() | {"NO_COLOR": "1"}
     try:
         done = subprocess.run(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,10 +85,9 @@ def for_output(root: Path, run: Path) -> Path:
 
 def carry_out(folder: Path, words: Sequence[str]) -> None:
     """Start `burnish WORDS` in a draft's folder as a process of its own, which outlives the server; 409 where one is under way."""
-    process = jobs_process.start(["burnish", *words], folder, name=TUNE)
-    if process is None:
+    jobs_process.reap()
+    if jobs_process.start(["burnish", *words], folder, name=TUNE) is None:
         raise ApiError(409, "This run is under way already.", code="already_running")
-    threading.Thread(target=process.wait, name="run", daemon=True).start()  # so that none stays behind as a zombie
 
 
 def log_of(folder: Path) -> str:

@@ -129,6 +129,7 @@ def _folder(root: Path, run_id: str) -> Path | None:
 
 def _listed(root: Path) -> list[dict[str, Any]]:
     """Return all runs, those that are only starting first."""
+    jobs_process.reap()
     found = [described(Path(one["path"]), one) for one in runs.list_runs(root)] if root.is_dir() else []
     there = {one["id"] for one in found}
     waiting = [_waiting(root, run_id) for run_id in drafts_kept.outputs(root) if run_id not in there]
