@@ -48,7 +48,9 @@ def finished_run(root: Path, name: str, text: str = "My charger stopped.") -> ru
 def page_server(folder: Path, **settings: Any) -> Iterator[Server]:
     """Run a server for the models of a folder, with its runs in the folder's `runs` and one document to look in."""
     index = build_index()
-    allowed = Settings(runs=folder / "runs", look=lambda question: [one.passage for one in look_in(index, question, limit=2)], **settings)
+    allowed = Settings(
+        runs=folder / "runs", look=lambda question: [one.passage for one in look_in(index, question, limit=2)], **settings
+    )
     with running(offered(allowed, **models(folder / "models")), allowed) as server:
         yield server
 

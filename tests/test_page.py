@@ -66,7 +66,8 @@ def test_no_file_makes_markup_of_text(path: Path, server: Server) -> None:
     """Whatever turns text into markup or code is not in the page's scripts at all; comments of style sheets load nothing."""
     text = path.read_text(encoding="utf-8")
     assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\(|new Function|srcdoc", text
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|\beval\(|new Function|srcdoc",
+        text,
     )
     assert not re.search(r"https?://(?!www\.w3\.org/)|@import|url\(", text), "the page asks no other host"
     assert len(text.splitlines()) <= 350
@@ -74,7 +75,9 @@ def test_no_file_makes_markup_of_text(path: Path, server: Server) -> None:
     assert body.decode() == text and headers["content-type"].startswith(page.KINDS[path.suffix])
 
 
-@pytest.mark.parametrize("name", ["../page.py", "..%2fpage.py", "%2e%2e/page.py", "....//page.py", "nothing.js", "index.html%00.js", ""])
+@pytest.mark.parametrize(
+    "name", ["../page.py", "..%2fpage.py", "%2e%2e/page.py", "....//page.py", "nothing.js", "index.html%00.js", ""]
+)
 def test_no_other_file_is_served(server: Server, name: str) -> None:
     answer = ask(server, f"/static/{name}")
     assert answer["status"] == 404 and set(answer["error"]) == {"message", "type", "param", "code"}
@@ -123,7 +126,9 @@ def test_a_run_that_died_before_it_had_a_folder_is_not_lost(folder: Path) -> Non
     root = folder / "other"
     draft = drafts_kept.make(root)
     output = root / "gone"
-    drafts_kept.save(draft, {"about": "", "time": "2026-01-01", "started": "2026-01-01", "output": str(output), "settings": {"name": "gone"}})
+    drafts_kept.save(
+        draft, {"about": "", "time": "2026-01-01", "started": "2026-01-01", "output": str(output), "settings": {"name": "gone"}}
+    )
     (draft / "tune.err").write_text("Reading\n[##   ] step 1/9  loss 1\nError: rows.csv: nothing could be read\n", encoding="utf-8")
     (one,) = runs_view._listed(root)
     assert one["state"] == "failed" and one["message"] == "rows.csv: nothing could be read"
@@ -134,7 +139,9 @@ def test_a_run_that_died_before_it_had_a_folder_is_not_lost(folder: Path) -> Non
 
 
 def rating(server: Server, **more: Any) -> str:
-    made = ask(server, "/page/ratings", {"title": "Tone", "first": "tuned", "second": "base", "prompts": PROMPTS, "max_tokens": 12, **more})
+    made = ask(
+        server, "/page/ratings", {"title": "Tone", "first": "tuned", "second": "base", "prompts": PROMPTS, "max_tokens": 12, **more}
+    )
     assert "id" in made, made
     return made["id"]
 
@@ -159,7 +166,11 @@ def test_judging_is_blind_saved_and_read_by_tune(server: Server, folder: Path) -
         assert not re.search(r"\b(tuned|base)\b", json.dumps(found)), "a name would give a side away"
         assert found["judged"] == number and found["earlier"] is None
         texts[found["item"]] = (found["left"], found["right"])
-        ask(server, f"/page/ratings/{session}/judgements", {"rater": "ann", "item": found["item"], "choice": choice, "edit": edit, "seconds": 1})
+        ask(
+            server,
+            f"/page/ratings/{session}/judgements",
+            {"rater": "ann", "item": found["item"], "choice": choice, "edit": edit, "seconds": 1},
+        )
     assert following(server, session, "ann")["state"] == "done"
     file = folder / "runs" / "feedback" / session / "feedback.jsonl"
     rows = rate.read_feedback(file)
@@ -217,7 +228,12 @@ def test_sessions_that_cannot_be(server: Server, change: dict[str, Any], said: s
 def test_judgements_that_cannot_be(server: Server) -> None:
     session = rating(server)
     item = following(server, session, "ann")["item"]
-    for body in ({"item": "0" * 16}, {"item": item, "choice": "a"}, {"item": item, "choice": "tie", "edit": "better"}, {"item": item, "rater": ""}):
+    for body in (
+        {"item": "0" * 16},
+        {"item": item, "choice": "a"},
+        {"item": item, "choice": "tie", "edit": "better"},
+        {"item": item, "rater": ""},
+    ):
         answer = ask(server, f"/page/ratings/{session}/judgements", {"rater": "ann", "choice": "left", **body})
         assert answer["status"] == 400, body
     for name in ("..", "%2e%2e", "rating-zz", f"../feedback/{session}"):
@@ -231,7 +247,9 @@ def csv_rows() -> bytes:
     return ("message,team\n" + "".join(f"{row['message']},{row['team']}\n" for row in ROWS)).encode()
 
 
-@pytest.mark.parametrize("name", ["../../../evil.csv", "/etc/passwd.csv", "a\\..\\b.csv", "<img src=x>.csv", "x" * 400 + ".csv", ".csv"])
+@pytest.mark.parametrize(
+    "name", ["../../../evil.csv", "/etc/passwd.csv", "a\\..\\b.csv", "<img src=x>.csv", "x" * 400 + ".csv", ".csv"]
+)
 def test_names_of_uploads_never_become_paths(server: Server, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows lie in a folder of ours under a name of ours, whatever the file was called."""
     from burnish.serve import drafts
@@ -278,10 +296,14 @@ def test_what_is_chosen_is_checked(change: dict[str, Any]) -> None:
 
 def test_what_is_chosen_stands_in_the_run_file(tmp_path: Path) -> None:
     """Shell characters in a value are text of the run file, and of nothing else."""
-    tree = tomllib.loads('model = "tiny"\nscore = ["accuracy"]\n[data]\nsource = "rows.csv"\nformat = "labelled"\n[technique]\nname = "lora"\nrank = 16')
+    tree = tomllib.loads(
+        'model = "tiny"\nscore = ["accuracy"]\n[data]\nsource = "rows.csv"\nformat = "labelled"\n[technique]\nname = "lora"\nrank = 16'
+    )
     same = Chosen(name="a", model="tiny", format="labelled")
     assert applied(tree, same, output=tmp_path)["technique"] == {"name": "lora", "rank": 16}
-    chosen = Chosen(name="a", model="$(touch x)", technique="full", objective="classification", epochs=2, learning_rate=0.1, group="who")
+    chosen = Chosen(
+        name="a", model="$(touch x)", technique="full", objective="classification", epochs=2, learning_rate=0.1, group="who"
+    )
     run = applied(tree, chosen, output=tmp_path / "a")
     assert run["model"] == "$(touch x)" and run["technique"] == {"name": "full"} and run["objective"] == {"name": "classification"}
     assert "score" not in run and run["train"] == {"epochs": 2, "batch": 16, "learning_rate": 0.1}
@@ -316,7 +338,9 @@ def test_from_upload_to_a_finished_run(server: Server, folder: Path) -> None:
     run = ask(server, f"/page/drafts/{made['id']}/start", method="POST")["run"]
     assert ask(server, f"/page/drafts/{made['id']}/start", method="POST")["run"] == run
     until = time.monotonic() + 240
-    while ((one := ask(server, f"/page/runs/{run}"))["state"] in ("starting", "running") or one["busy"]) and time.monotonic() < until:
+    while (
+        (one := ask(server, f"/page/runs/{run}"))["state"] in ("starting", "running") or one["busy"]
+    ) and time.monotonic() < until:
         time.sleep(0.2)
     assert one["state"] == "finished", one.get("log") or one
     assert {"scores", "report", "data"} <= set(one["parts"]) and one["can_serve"]

@@ -81,7 +81,9 @@ def routes(served: Served, settings: Settings) -> APIRouter:
         name = runs.redact(" ".join((file.filename or "rows").split()))
         shown, ending = name if len(name) <= SHOWN else f"…{name[1 - SHOWN :]}", ENDINGS.search(name)
         if ending is None:
-            raise wrong(f"{shown}: files of this kind are not read. Expected .jsonl, .json, .csv, .tsv, .parquet, .txt or a document.")
+            raise wrong(
+                f"{shown}: files of this kind are not read. Expected .jsonl, .json, .csv, .tsv, .parquet, .txt or a document."
+            )
         folder = await asyncio.to_thread(drafts_kept.make, root)
         try:
             rows = folder / f"rows{ending[0].lower()}"
@@ -92,6 +94,13 @@ def routes(served: Served, settings: Settings) -> APIRouter:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    _add_one(router, root, checks)
+    return router
+
+
+def _add_one(router: APIRouter, root: Path, checks: Checks) -> None:
+    """Add what is asked of one draft."""
 
     @router.get("/{draft_id}")
     def one(draft_id: str) -> dict[str, Any]:
@@ -120,8 +129,6 @@ def routes(served: Served, settings: Settings) -> APIRouter:
         """Start the run of a draft whose check found nothing in the way."""
         folder = drafts_kept.find(root, draft_id)
         return {"run": _start(folder, root)}
-
-    return router
 
 
 # ----------------------------------------------------------------------------------------------------------------------- beginnings
@@ -200,7 +207,9 @@ def _free(name: str, root: Path) -> str:
     """Return a name that no run and no other draft has."""
     taken = {kept.get("settings", {}).get("name") for _, kept in drafts_kept.everything(root)}
     return next(
-        one for one in (name, *(f"{name}-{number}" for number in range(2, 100_000))) if one not in taken and not (root / one).exists()
+        one
+        for one in (name, *(f"{name}-{number}" for number in range(2, 100_000)))
+        if one not in taken and not (root / one).exists()
     )
 
 
@@ -250,7 +259,13 @@ def _check(folder: Path) -> None:
     draft = read_object(folder / DRAFT)
     if code == 0:
         runs.write_text(folder / REPORT, out)
-    drafts_kept.save(folder, {**draft, "problem": None if code == 0 else drafts_kept.last_error(said) or said.strip() or "The check ended without a word."})
+    drafts_kept.save(
+        folder,
+        {
+            **draft,
+            "problem": None if code == 0 else drafts_kept.last_error(said) or said.strip() or "The check ended without a word.",
+        },
+    )
 
 
 def _carried_out(folder: Path, words: list[str]) -> tuple[int, str, str]:

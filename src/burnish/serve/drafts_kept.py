@@ -76,7 +76,10 @@ def of_output(root: Path, run_id: str) -> Path | None:
 def for_output(root: Path, run: Path) -> Path:
     """Return a new draft that stands for a run which was started elsewhere, so that its process has a place."""
     folder = make(root)
-    save(folder, {"about": "", "time": now(), "started": now(), "output": str(run.resolve()), "settings": {"name": run.resolve().name}})
+    save(
+        folder,
+        {"about": "", "time": now(), "started": now(), "output": str(run.resolve()), "settings": {"name": run.resolve().name}},
+    )
     return folder
 
 

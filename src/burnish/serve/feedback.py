@@ -80,7 +80,7 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     async def following(rating_id: str, rater: Rater, item: Annotated[str | None, Query(max_length=64)] = None) -> dict[str, Any]:
         """Return the next item that this rater has not judged, or the one named; "making" while its answers are not there."""
         folder, session = await asyncio.to_thread(find_rating, root, rating_id)
-        place, found, missing = await asyncio.to_thread(_next, folder, session, rater, item)
+        found, missing = await asyncio.to_thread(_next, folder, session, rater, item)
         making.want(folder, session, missing)
         if found["state"] == "making" and (error := making.error_of(folder)) is not None:
             raise wrong(f"The answers could not be made. {error}", code="no_answers")
@@ -172,10 +172,8 @@ def _same(folder: Path) -> set[str]:
     return {item for item, answers in read_answers(folder).items() if len({one.text.strip() for one in answers}) == 1}
 
 
-def _next(
-    folder: Path, session: Mapping[str, Any], rater: str, wanted: str | None
-) -> tuple[int | None, dict[str, Any], list[int]]:
-    """Return the place of the item to be judged, what the page is told of it, and the places whose answers are to be made."""
+def _next(folder: Path, session: Mapping[str, Any], rater: str, wanted: str | None) -> tuple[dict[str, Any], list[int]]:
+    """Return what the page is told of the item to be judged, and the places whose answers are to be made."""
     items, made, given = session["items"], read_answers(folder), _given(folder)
     mine = {item: row for (item, who), row in given.items() if who == rater}
     same = {item for item, answers in made.items() if len({one.text.strip() for one in answers}) == 1}
@@ -189,10 +187,10 @@ def _next(
         "same": sum(one["id"] in same for one in items),
     }
     if place is None:
-        return None, {"state": "done", **about}, []
+        return {"state": "done", **about}, []
     item = items[place]
     if item["id"] not in made:
-        return place, {"state": "making", **about}, missing
+        return {"state": "making", **about}, missing
     answers = made[item["id"]]
     sides = rate.order(item["id"], rater, answers=2)
     found = {
@@ -204,7 +202,7 @@ def _next(
         "right": answers[sides[1]].text,
         "earlier": _earlier(mine.get(item["id"]), sides),
     }
-    return place, found, missing
+    return found, missing
 
 
 def _earlier(row: Mapping[str, Any] | None, sides: Sequence[int]) -> dict[str, Any] | None:
@@ -231,9 +229,7 @@ def _save(folder: Path, session: Mapping[str, Any], said: Judgement) -> bool:
     sides = rate.order(said.item, said.rater, answers=2)
     choice = LETTERS[sides[said.choice == "right"]] if said.choice in ("left", "right") else said.choice
     item = Item(said.item, tuple(kept["messages"]))
-    row = rate.judgement(
-        item, answers, rater=said.rater, sides=sides, choice=choice, edit=edit or None, seconds=said.seconds
-    )
+    row = rate.judgement(item, answers, rater=said.rater, sides=sides, choice=choice, edit=edit or None, seconds=said.seconds)
     rate.append(folder / FEEDBACK, row)
     return True
 

@@ -124,4 +124,6 @@ def _base(offer: Offer, offers: list[Offer], report: dict[str, Any]) -> str | No
 def prompts_of(report: dict[str, Any]) -> list[str]:
     """Return the prompts of a report's examples: rows that the run held out."""
     examples = report.get("examples") or []
-    return [one["prompt"] for one in examples if isinstance(one, dict) and isinstance(one.get("prompt"), str) and one["prompt"].strip()]
+    return [
+        one["prompt"] for one in examples if isinstance(one, dict) and isinstance(one.get("prompt"), str) and one["prompt"].strip()
+    ]

@@ -105,7 +105,9 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
         if runs.read_status(folder)["state"] in ("running", "finished"):
             raise wrong("Only a run that stopped before its end can go on.")
         draft = drafts_kept.of_output(root, run_id) or drafts_kept.for_output(root, folder)
-        drafts_kept.carry_out(draft, ["tune", str(_run_file(draft, folder)), f"output={text_literal(str(folder.resolve()))}", "--resume"])
+        drafts_kept.carry_out(
+            draft, ["tune", str(_run_file(draft, folder)), f"output={text_literal(str(folder.resolve()))}", "--resume"]
+        )
         return {"status": "resuming"}
 
     @router.post("/{run_id}/serve")
@@ -193,7 +195,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "log": drafts_kept.log_of(draft) if draft is not None else None,
         "busy": busy,
         "can_stop": status["state"] == "running",
-        "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and bool(run_toml),
+        "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and _run_file(draft, folder).is_file(),
         "served": name,
         "reads": offer is not None and offer.reads,
         "can_serve": finished and name is None and (folder / "model").is_dir(),
@@ -216,10 +218,10 @@ def _free_name(wanted: str, served: Served) -> str:
     return next(name for name in (plain, *(f"{plain}-{number}" for number in range(2, 10_000))) if name not in names)
 
 
-def _run_file(draft: Path, folder: Path) -> Path:
+def _run_file(draft: Path | None, folder: Path) -> Path:
     """Return the file that a run is resumed from: the one it was started with, where it was started here."""
-    own = draft / "run.toml"
-    return own.resolve() if own.is_file() else (folder / "run.toml").resolve()
+    own = draft / "run.toml" if draft is not None else None
+    return (own if own is not None and own.is_file() else folder / "run.toml").resolve()
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
@@ -231,5 +233,3 @@ def _finite(record: dict[str, Any]) -> dict[str, Any]:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return plain(record)
-
-

@@ -97,6 +97,8 @@ function drawForm(view) {
   };
   view.go = h("button", { type: "submit", class: "main" }, "Check");
   view.start = h("button", { type: "button", on: { click: () => start(view) } }, "Start the run");
+  // What is missing may stand in a closed part, where a browser cannot show it.
+  view.form.addEventListener("invalid", event => { for (let part = event.target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true; }, true);
   view.form.addEventListener("input", () => { view.stale = true; buttons(view); });
   fill(view.form, h("h2", {}, "Settings"),
     field("Name", inputs.name, "Small letters, digits and . _ -"),
@@ -120,7 +122,7 @@ function reading(view) {
     view.columns = Object.fromEntries(format.columns.map(({ name, needed, also }) => {
       const same = format.name === settings.format ? settings.columns[name] : undefined;
       const known = same ?? choices.columns.find(one => [name, ...also].includes(one)) ?? "";
-      return [name, Object.assign(select([{ value: "", text: needed ? "choose a column" : "none" }, ...choices.columns], known), { required: needed })];
+      return [name, select([{ value: "", text: needed ? "choose a column" : "none" }, ...choices.columns], known)];
     }));
     fill(place, h("p", { class: "hint" }, format.about), Object.entries(view.columns).map(([name, input]) => field(name.replaceAll("_", " "), input)));
   };
