@@ -7,32 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from burnish.models import Model, add_adapter, find_model, load_model, save_model, why_not_shared
+from burnish.models import Model, add_adapter, find_model, load_model, why_not_shared
 from burnish.sampling import Options, generate
 from burnish.sampling.flight import Flight, Generated, Row
-from burnish.techniques import TECHNIQUES
+from serving import write_adapter
 from stub import cpu, load_stub, make_stub
 
 CPU = cpu()
 OPTIONS = Options(max_tokens=24)
-
-
-def write_adapter(base: Path, folder: Path, seed: int, technique: str = "lora", **options: Any) -> Path:
-    """Write an adapter that says something quite different from its base."""
-    from burnish.models import adapt
-
-    model = load_model(str(base), CPU)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapt(model, TECHNIQUES[technique], options)
-        for parameter in model.network.parameters():
-            if parameter.requires_grad:
-                parameter.data += 0.2 * torch.randn_like(parameter)
-    folder.mkdir(parents=True)
-    save_model(model, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

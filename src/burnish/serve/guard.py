@@ -87,6 +87,8 @@ class Guard:
 
     def _admit(self, headers: Headers) -> None:
         """Raise the ApiError of a request that may not come in."""
+        if sum(len(name) + len(value) for name, value in headers.pairs) > self.settings.header_bytes:
+            raise ApiError(431, f"The headers are longer than {self.settings.header_bytes:,} bytes.", code="headers_too_large")
         host = headers.one("host")
         name = None if host is None else host_name(host)
         if host is None or name is None:

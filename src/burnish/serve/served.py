@@ -19,7 +19,17 @@ from burnish.data.render_heads import HeadRenderer
 from burnish.devices import choose_device
 from burnish.errors import UsageError, suggestion
 from burnish.loaded import Loaded, as_taught, load
-from burnish.models import Found, add_adapter, find_model, load_model, open_tokenizer, refuse_foreign_code, why_not_shared
+from burnish.models import (
+    MASKED,
+    Found,
+    add_adapter,
+    find_model,
+    is_encoder,
+    load_model,
+    open_tokenizer,
+    refuse_foreign_code,
+    why_not_shared,
+)
 from burnish.serve.engine import Engine, Line
 from burnish.serve.metrics import Metrics
 from burnish.serve.problems import ApiError
@@ -55,6 +65,11 @@ class Offer:
     def reads(self) -> bool:
         """Whether a head answers, and nothing is written."""
         return isinstance(self.loaded.renderer, HeadRenderer)
+
+    @property
+    def writes(self) -> bool:
+        """Whether text is written, token by token."""
+        return not self.reads and self.loaded.model.spec is None
 
     @property
     def flies_on(self) -> Line:
@@ -97,7 +112,7 @@ class Served:
                 raise UsageError(f"Two models would be served as {name!r}. Give one another name: NAME=RUN_DIR.")
             found = find_model(model)
             if found.adapter is None:
-                offer = self.add(Offer(name, load(model)))
+                offer = self.add(Offer(name, _whole(model, found)))
                 if not offer.reads and offer.loaded.model.found.adapter is None:
                     self._bases.setdefault(_base(found), offer)
                 return offer
@@ -176,6 +191,16 @@ class Served:
 def _base(found: Found) -> str:
     """Return what tells one base from another, however its folder was named."""
     return str(Path(found.base).resolve()) if found.local else found.base
+
+
+def _whole(model: str, found: Found) -> Loaded:
+    """Return a whole model; an encoder without a head of its own with the one over its vocabulary, which `embeddings` passes by."""
+    from transformers import AutoConfig
+
+    refuse_foreign_code(found)
+    if not found.settings and found.local and is_encoder(AutoConfig.from_pretrained(found.base, trust_remote_code=False)):
+        return as_taught(load_model(model, choose_device("auto", moves_base=False), head=MASKED))
+    return load(model)
 
 
 def split_name(given: str) -> tuple[str, str]:

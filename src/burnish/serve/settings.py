@@ -35,6 +35,8 @@ class Settings:
     body_seconds: float = 30.0
     """In which a body must have come; an upload: in which its next piece must."""
     header_bytes: int = 32 * 1024
+    head_seconds: float = 15.0
+    """In which a new connection must have sent the headers of a request."""
     connections: int = 512
     rows: int = 32
     """Answers made at once, by each base."""
@@ -74,7 +76,7 @@ class Settings:
             return True
         if self.is_local:
             return False
-        return _is_address(name) or name in {self.host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+        return _is_address(name) or name in {self.host.lower(), socket.gethostname().lower()}
 
     def knows_key(self, given: str) -> bool:
         """Return whether a key is the server's, in a time that does not depend on where it differs."""

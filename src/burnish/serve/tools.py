@@ -117,12 +117,13 @@ def _call_form(tokenizer: Any, template: str) -> CallForm:
     before, after = text[:start].strip(), text[end:]
     for token in [tokenizer.eos_token, "<|im_end|>", "<|eot_id|>", "<|end|>", "<|eom_id|>"]:
         after = after.split(token)[0] if token else after
-    ids = [tokenizer.convert_tokens_to_ids(mark) if mark else None for mark in (before, after.strip())]
-    special = bool(before) and all(
-        number is None or tokenizer.convert_ids_to_tokens(number) == mark
-        for number, mark in zip(ids, (before, after.strip()), strict=True)
-    )
+    special = bool(before) and all(_is_token(tokenizer, mark) for mark in (before, after.strip()) if mark)
     return CallForm(before if special else text[:start].lstrip(), after.strip() if special else after.rstrip(), arguments, special)
+
+
+def _is_token(tokenizer: Any, mark: str) -> bool:
+    number = tokenizer.convert_tokens_to_ids(mark)
+    return number is not None and tokenizer.convert_ids_to_tokens(number) == mark and number in tokenizer.added_tokens_decoder
 
 
 def _object_around(text: str, place: int) -> tuple[int, int, str] | None:
