@@ -123,7 +123,7 @@ def step_of(run: Path) -> int:
     return max((line["step"] for line in metrics(run)), default=-1) if (run / "metrics.jsonl").exists() else -1
 
 
-def test_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
+def test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
     """Promise R14, pain 20: the server is killed, the job goes on; it is paused, resumed, its process killed; the model is the same."""
     shutil.copytree(place / "stub", tmp_path / "stub")
     server = Server(tmp_path)
