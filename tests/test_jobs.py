@@ -21,7 +21,8 @@ import openai
 import pytest
 
 from burnish import runs
-from burnish.serve import jobs_process
+from burnish.serve import jobs_check, jobs_desk, jobs_plan, jobs_process, jobs_told
+from burnish.serve.jobs_store import Store
 from cli_runs import Started, cli, digests, metrics, start, write_rows
 from jobs_server import client_of, serving, until
 from stub import make_stub
@@ -163,6 +164,88 @@ def test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(pla
     quiet = cli("tune", "run.toml", "output=quiet", folder=folder)
     assert quiet.code == 0, quiet.err
     assert digests(run / "model") == digests(folder / "quiet" / "model") and metrics(run) == metrics(folder / "quiet")
+
+
+# ------------------------------------------------------------------------------------------------------------------ every method
+
+ASKED = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "colour of the hill?"}]
+GRADER = {"type": "string_check", "name": "g", "operation": "eq", "input": "{{sample.output_text}}", "reference": "{{item.answer}}"}
+METHODS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
+    "supervised": (
+        {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 8}}},
+        lambda n: {
+            "messages": [
+                {"role": "user", "content": f"first {n}?"},
+                {"role": "assistant", "content": "never learned", "weight": 0},
+                {"role": "user", "content": f"colour {n}?"},
+                {"role": "assistant", "content": f"green {n}", "weight": 1},
+            ],
+            "parallel_tool_calls": False,
+        },
+        ("perplexity",),
+    ),
+    "dpo": (
+        {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1, "beta": 0.2, "learning_rate_multiplier": 2}}},
+        lambda n: {
+            "input": {
+                "messages": [*ASKED[:1], {"role": "user", "content": f"colour {n}?"}],
+                "tools": [],
+                "parallel_tool_calls": True,
+            },
+            "preferred_output": [{"role": "assistant", "content": f"green {n}"}],
+            "non_preferred_output": [{"role": "assistant", "content": f"no idea {n}"}],
+        },
+        ("preference_accuracy",),
+    ),
+    "reinforcement": (
+        {
+            "type": "reinforcement",
+            "reinforcement": {"grader": GRADER, "hyperparameters": {"n_epochs": 1, "compute_multiplier": 0.25}},
+        },
+        lambda n: {"messages": [*ASKED[:1], {"role": "user", "content": f"{n} and {n}?"}], "answer": 2 * n, "level": "easy"},
+        ("exact_match(strict=true)",),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_method_is_carried_out_from_files_of_the_hosted_form(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What the processes of a job do, one after the other, in this process."""
+    monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
+    method, row, scores = METHODS[kind]
+    rows = "".join(json.dumps(row(number)) + "\n" for number in range(40))
+    with serving(tmp_path, ("stub", place / "stub")) as client:
+        file = client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(
+            model="stub",
+            training_file=file.id,
+            seed=1,
+            method=method,
+            extra_body={"burnish": {**QUICK, "data.near_duplicates": False}},
+        )
+    store = Store(tmp_path / "runs" / ".jobs")
+    entered = store.job(job.id)
+    assert entered is not None
+    folder = store.jobs / job.id
+    found = jobs_check.check(folder)
+    assert found["error"] is None, found["error"]
+    assert found["train"] + found["dev"] + found["test"] == 40 and found["dev"] and found["test"]
+    hyperparameters = jobs_plan.spelled_out(entered, found)[kind]["hyperparameters"]
+    assert {"n_epochs", "batch_size", "learning_rate_multiplier"} <= set(hyperparameters) and "auto" not in hyperparameters.values()
+    multiplier = method[kind]["hyperparameters"].get("learning_rate_multiplier")
+    jobs_plan.write(folder, jobs_plan.with_found(json.loads((folder / "values.json").read_text()), found, multiplier))
+    done = cli("tune", "run.toml", "--resume", "--json", folder=folder)
+    assert done.code == 0, done.err
+    run = runs.Run(tmp_path / "runs" / job.id)
+    assert set(scores) <= set(json.loads(run.report_json.read_text())["scores"])
+    records = runs.read_metrics(run)
+    assert jobs_told.trained_tokens(records) > 0
+    figures = jobs_told.table(records).decode().splitlines()[0].split(",")
+    assert figures[:2] == ["step", "train_loss"] and any(name.startswith("valid_") for name in figures)
+    rate = float(next(line for line in run.run_toml.read_text().splitlines() if line.startswith("learning_rate")).split()[2])
+    assert rate == pytest.approx(found["learning_rate"] * (multiplier or 1))
 
 
 # ------------------------------------------------------------------------------------------------------- files that cannot be used
