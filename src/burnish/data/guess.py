@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from burnish.data.formats import FORMATS, resolved
-from burnish.data.guess_rules import RULES, Candidate, Column, look
+from burnish.data.guess_columns import Column, look
+from burnish.data.guess_rules import RULES, Candidate
 from burnish.data.records import Table
 from burnish.errors import DataError
 
