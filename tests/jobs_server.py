@@ -1,53 +1,31 @@
-"""A server of this process for tests of jobs, and the official client that talks to it."""
+"""A server for tests of jobs, and how a client's program waits for one."""
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import openai
-import uvicorn
 
-from burnish.loaded import Loaded
-from burnish.serve.app import create_app
-from burnish.serve.run import configuration
-from burnish.serve.served import Offer, Served
 from burnish.serve.settings import Settings
+from serving import offered, running
 
 FINAL = ("succeeded", "failed", "cancelled")
 
 
-def named(name: str, model: Path | str) -> Offer:
-    """Return an offer that is only a name for a model, for tests in which nothing is answered."""
-    return Offer(name, cast(Loaded, SimpleNamespace(model=SimpleNamespace(found=SimpleNamespace(name=str(model))))))
-
-
 @contextmanager
-def serving(folder: Path, *offers: Offer, **limits: Any) -> Iterator[openai.OpenAI]:
+def serving(folder: Path, *models: tuple[str, Path], **limits: Any) -> Iterator[openai.OpenAI]:
     """Run a server with its runs in a folder, and give the unmodified client of the hosted service: only base_url is another."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    settings = Settings(port=listener.getsockname()[1], runs=folder / "runs", **limits)
-    server = uvicorn.Server(configuration(create_app(Served(offers), settings), settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    client = client_of(f"http://127.0.0.1:{settings.port}/v1")
-    try:
+    settings = Settings(runs=folder / "runs", **limits)
+    with running(offered(settings, **dict(models)), settings) as server, server.client() as client:
         yield client
-    finally:
-        client.close()
-        server.should_exit = True
-        thread.join(timeout=30)
-        listener.close()
 
 
 def client_of(base_url: str) -> openai.OpenAI:
+    """Return the client for a server in another process."""
     return openai.OpenAI(base_url=base_url, api_key="unused", max_retries=0, timeout=60)
 
 

@@ -21,13 +21,13 @@ import openai
 import pytest
 
 from burnish import runs
-from burnish.loaded import load
-from burnish.serve import jobs_process
-from burnish.serve.served import Offer
+from burnish.serve import jobs_check, jobs_desk, jobs_plan, jobs_process, jobs_told
+from burnish.serve.jobs_store import Store
 from cli_runs import Started, cli, digests, metrics, start, write_rows
 from jobs_server import client_of, serving, until
 from stub import make_stub
 
+STEPS = 120
 QUICK = {"evaluate.forgetting": False, "evaluate.baseline": False, "evaluate.max_tokens": 4, "dtype": "float32", "threads": 1}
 
 
@@ -42,9 +42,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_whole_flow_of_the_hosted_service(place: Path) -> None:
     """Upload, job, events, checkpoints, results, and a chat with what came out, without a restart of the server."""
-    with serving(place, Offer("stub", load(place / "stub"))) as client:
-        training = client.files.create(file=(place / "rows.jsonl").open("rb"), purpose="fine-tune")
-        held = client.files.create(file=(place / "held.jsonl").open("rb"), purpose="fine-tune")
+    with serving(place, ("stub", place / "stub")) as client:
+        training = client.files.create(file=place / "rows.jsonl", purpose="fine-tune")
+        held = client.files.create(file=place / "held.jsonl", purpose="fine-tune")
         job = client.fine_tuning.jobs.create(
             model="stub",
             training_file=training.id,
@@ -81,7 +81,7 @@ def test_the_whole_flow_of_the_hosted_service(place: Path) -> None:
         )
         chat_with(client, done.fine_tuned_model)
         assert done.fine_tuned_model in [model.id for model in client.models.list()]
-    with serving(place, Offer("stub", load(place / "stub"))) as later:
+    with serving(place, ("stub", place / "stub")) as later:
         assert later.fine_tuning.jobs.retrieve(job.id) == done, "another server knows of it"
         assert done.fine_tuned_model in [model.id for model in later.models.list()]
 
@@ -117,49 +117,135 @@ def wait_for(there: Callable[[], Any], what: str, seconds: float = 240.0) -> Non
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end, what
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def step_of(run: Path) -> int:
     return max((line["step"] for line in metrics(run)), default=-1) if (run / "metrics.jsonl").exists() else -1
 
 
-def test_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
+def test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
     """Promise R14, pain 20: the server is killed, the job goes on; it is paused, resumed, its process killed; the model is the same."""
     shutil.copytree(place / "stub", tmp_path / "stub")
     server = Server(tmp_path)
-    file = server.client.files.create(file=(place / "rows.jsonl").open("rb"), purpose="fine-tune")
-    extra = {**QUICK, "train.steps": 400, "save.every": 20, "evaluate.every": 200}
+    file = server.client.files.create(file=place / "rows.jsonl", purpose="fine-tune")
+    extra = {**QUICK, "train.steps": STEPS, "save.every": 10, "evaluate.every": 60}
     job = server.client.fine_tuning.jobs.create(model="stub", training_file=file.id, seed=5, extra_body={"burnish": extra})
     run, folder = tmp_path / "runs" / job.id, tmp_path / "runs" / ".jobs" / "jobs" / job.id
     try:
-        wait_for(lambda: step_of(run) >= 20, "the job runs")
-        trainer = jobs_process.living(folder)
+        wait_for(lambda: step_of(run) >= 10, "the job runs")
+        trainer = jobs_process.living(folder) or 0
         server.kill()
         at = step_of(run)
         wait_for(lambda: step_of(run) > at, "the job goes on without a server")
+        os.kill(trainer, signal.SIGSTOP)  # so that it is not done before the next server is there
         server = Server(tmp_path)
-        wait_for(lambda: server.client.fine_tuning.jobs.list_events(job.id).data[0].data, "the new server tells of it")
-        assert server.client.fine_tuning.jobs.retrieve(job.id).status == "running" and jobs_process.living(folder) == trainer
-        assert server.client.fine_tuning.jobs.pause(job.id).status == "paused"
-        wait_for(lambda: jobs_process.living(folder) is None, "the process ends")
+        jobs = server.client.fine_tuning.jobs
+        wait_for(lambda: f"Step {at}/" in jobs.list_events(job.id, limit=100).to_json(), "the new server tells of it")
+        assert jobs.retrieve(job.id).status == "running" and jobs_process.living(folder) == trainer
+        assert jobs.pause(job.id).status == "paused"
+        wait_for(lambda: any("being paused" in event.message for event in jobs.list_events(job.id)), "it is told")
+        os.kill(trainer, signal.SIGCONT)
+        wait_for(lambda: any(event.message.startswith("Paused after") for event in jobs.list_events(job.id)), "the process ends")
         paused = step_of(run)
-        assert runs.read_status(run)["state"] == "stopped" and paused < 400
-        assert server.client.fine_tuning.jobs.resume(job.id).status in ("queued", "running")
+        assert runs.read_status(run)["state"] == "stopped" and paused < STEPS and jobs.retrieve(job.id).status == "paused"
+        assert jobs.resume(job.id).status in ("queued", "running")
         wait_for(lambda: step_of(run) > paused, "the job goes on")
         os.kill(jobs_process.living(folder) or 0, signal.SIGKILL)
         done = until(server.client, job.id, "succeeded")
-        messages = [event.message for event in server.client.fine_tuning.jobs.list_events(job.id, limit=1000)]
-        assert any(message.startswith("Paused after step") for message in messages)
+        messages = [event.message for event in jobs.list_events(job.id, limit=1000)]
         assert any("goes on from its last checkpoint" in message for message in messages)
         steps = [int(message.split()[1].split("/")[0]) for message in messages if "train loss" in message]
-        assert steps == list(range(400, 0, -1)), "each step is told once"
-        assert done.trained_tokens
+        assert steps == list(range(STEPS, 0, -1)), "each step is told once"
+        chat_with(server.client, done.fine_tuned_model)
+        chat_with(server.client, jobs.checkpoints.list(job.id).data[-1].fine_tuned_model_checkpoint)
     finally:
         server.kill(signal.SIGTERM)
     quiet = cli("tune", "run.toml", "output=quiet", folder=folder)
     assert quiet.code == 0, quiet.err
     assert digests(run / "model") == digests(folder / "quiet" / "model") and metrics(run) == metrics(folder / "quiet")
+
+
+# ------------------------------------------------------------------------------------------------------------------ every method
+
+ASKED = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "colour of the hill?"}]
+GRADER = {"type": "string_check", "name": "g", "operation": "eq", "input": "{{sample.output_text}}", "reference": "{{item.answer}}"}
+METHODS: dict[str, tuple[dict[str, Any], Callable[[int], dict[str, Any]], tuple[str, ...]]] = {
+    "supervised": (
+        {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 8}}},
+        lambda n: {
+            "messages": [
+                {"role": "user", "content": f"first {n}?"},
+                {"role": "assistant", "content": "never learned", "weight": 0},
+                {"role": "user", "content": f"colour {n}?"},
+                {"role": "assistant", "content": f"green {n}", "weight": 1},
+            ],
+            "parallel_tool_calls": False,
+        },
+        ("perplexity",),
+    ),
+    "dpo": (
+        {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1, "beta": 0.2, "learning_rate_multiplier": 2}}},
+        lambda n: {
+            "input": {
+                "messages": [*ASKED[:1], {"role": "user", "content": f"colour {n}?"}],
+                "tools": [],
+                "parallel_tool_calls": True,
+            },
+            "preferred_output": [{"role": "assistant", "content": f"green {n}"}],
+            "non_preferred_output": [{"role": "assistant", "content": f"no idea {n}"}],
+        },
+        ("preference_accuracy",),
+    ),
+    "reinforcement": (
+        {
+            "type": "reinforcement",
+            "reinforcement": {"grader": GRADER, "hyperparameters": {"n_epochs": 1, "compute_multiplier": 0.25}},
+        },
+        lambda n: {"messages": [*ASKED[:1], {"role": "user", "content": f"{n} and {n}?"}], "answer": 2 * n, "level": "easy"},
+        ("exact_match(strict=true)",),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_method_is_carried_out_from_files_of_the_hosted_form(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What the processes of a job do, one after the other, in this process."""
+    monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
+    method, row, scores = METHODS[kind]
+    rows = "".join(json.dumps(row(number)) + "\n" for number in range(40))
+    with serving(tmp_path, ("stub", place / "stub")) as client:
+        file = client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(
+            model="stub",
+            training_file=file.id,
+            seed=1,
+            method=method,
+            extra_body={"burnish": {**QUICK, "data.near_duplicates": False}},
+        )
+    store = Store(tmp_path / "runs" / ".jobs")
+    entered = store.job(job.id)
+    assert entered is not None
+    folder = store.jobs / job.id
+    found = jobs_check.check(folder)
+    assert found["error"] is None, found["error"]
+    assert found["train"] + found["dev"] + found["test"] == 40 and found["dev"] and found["test"]
+    hyperparameters = jobs_plan.spelled_out(entered, found)[kind]["hyperparameters"]
+    assert {"n_epochs", "batch_size", "learning_rate_multiplier"} <= set(hyperparameters) and "auto" not in hyperparameters.values()
+    multiplier = method[kind]["hyperparameters"].get("learning_rate_multiplier")
+    jobs_plan.write(folder, jobs_plan.with_found(json.loads((folder / "values.json").read_text()), found, multiplier))
+    done = cli("tune", "run.toml", "--resume", "--json", folder=folder)
+    assert done.code == 0, done.err
+    run = runs.Run(tmp_path / "runs" / job.id)
+    assert set(scores) <= set(json.loads(run.report_json.read_text())["scores"])
+    records = runs.read_metrics(run)
+    assert jobs_told.trained_tokens(records) > 0
+    figures = jobs_told.table(records).decode().splitlines()[0].split(",")
+    assert figures[:2] == ["step", "train_loss"] and any(name.startswith("valid_") for name in figures)
+    rate = float(next(line for line in run.run_toml.read_text().splitlines() if line.startswith("learning_rate")).split()[2])
+    assert rate == pytest.approx(found["learning_rate"] * (multiplier or 1))
 
 
 # ------------------------------------------------------------------------------------------------------- files that cannot be used
@@ -174,7 +260,7 @@ BAD = """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "
 
 
 def test_what_is_wrong_with_a_file_is_the_jobs_error_with_its_lines(place: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, Offer("stub", load(place / "stub"))) as client:
+    with serving(tmp_path, ("stub", place / "stub")) as client:
         file = client.files.create(file=("mine.jsonl", BAD.encode()), purpose="fine-tune")
         job = client.fine_tuning.jobs.create(model="stub", training_file=file.id)
         failed = until(client, job.id, "failed")

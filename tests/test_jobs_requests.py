@@ -20,7 +20,8 @@ from burnish.serve.files import shown
 from burnish.serve.jobs_graders import graded, linear
 from burnish.serve.jobs_plan import EXTRA, resolved, run_values
 from burnish.serve.jobs_request import CreateJob
-from jobs_server import named, serving
+from jobs_server import serving
+from stub import make_stub
 
 ROWS = b'{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}\n'
 ANSWER = "{{sample.output_text}}"
@@ -30,7 +31,14 @@ LIKE = {"type": "text_similarity", "name": "like", "input": ANSWER, "reference":
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("requests")
+    folder = tmp_path_factory.mktemp("requests")
+    make_stub(folder / "stub", layers=1)
+    return folder
+
+
+@pytest.fixture
+def stub(place: Path) -> Path:
+    return place / "stub"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def client(place: Path) -> Iterator[openai.OpenAI]:
     """A server whose runner rests, so that every job stays as it was handed in."""
     patch = pytest.MonkeyPatch()
     patch.setattr(jobs_desk.Runner, "begin", lambda self: None)
-    with serving(place, named("stub", place / "stub"), waiting_jobs=1000) as found:
+    with serving(place, ("stub", place / "stub"), waiting_jobs=1000) as found:
         yield found
     patch.undo()
 
@@ -146,7 +154,7 @@ def test_what_is_no_upload_is_refused(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["said beforehand", "found while reading"])
-def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path, told: bool) -> None:
+def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path, stub: Path, told: bool) -> None:
     def pieces() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -154,7 +162,7 @@ def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path
             yield b"x" * 100
         yield b"\r\n--x--\r\n"
 
-    with serving(tmp_path, named("stub", "stub"), upload_bytes=200_000) as client:
+    with serving(tmp_path, ("stub", stub), upload_bytes=200_000) as client:
         body: Any = b"".join(pieces()) if told else pieces()
         headers = {"content-type": "multipart/form-data; boundary=x"}
         refused(raw(client, "POST", "/files", content=body, headers=headers), 413)
@@ -265,9 +273,9 @@ def test_a_body_that_is_no_request_is_refused(client: openai.OpenAI, body: bytes
     refused(answer, 400)
 
 
-def test_more_waiting_jobs_than_allowed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_waiting_jobs_than_allowed_are_refused(tmp_path: Path, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
-    with serving(tmp_path, named("stub", "stub"), waiting_jobs=2) as client:
+    with serving(tmp_path, ("stub", stub), waiting_jobs=2) as client:
         file = client.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune").id
         first = client.fine_tuning.jobs.create(model="stub", training_file=file)
         client.fine_tuning.jobs.create(model="stub", training_file=file)
@@ -277,16 +285,16 @@ def test_more_waiting_jobs_than_allowed_are_refused(tmp_path: Path, monkeypatch:
         client.fine_tuning.jobs.create(model="stub", training_file=file)
 
 
-def test_two_servers_do_not_share_a_folder_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_servers_do_not_share_a_folder_of_jobs(tmp_path: Path, stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one answers everything else."""
     monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
-    with serving(tmp_path, named("stub", "stub")) as first, serving(tmp_path, named("stub", "stub")) as second:
+    with serving(tmp_path, ("stub", stub)) as first, serving(tmp_path, ("stub", stub)) as second:
         assert second.files.list().data == [] and not (tmp_path / "runs").exists(), "nothing is made before something is handed in"
         made = first.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune")
         with pytest.raises(openai.InternalServerError, match="Another server"):
             second.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune")
         assert [model.id for model in second.models.list()] == ["stub"]
-    with serving(tmp_path, named("stub", "stub")) as later:
+    with serving(tmp_path, ("stub", stub)) as later:
         assert [file.id for file in later.files.list()] == [made.id]
 
 

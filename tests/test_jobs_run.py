@@ -172,8 +172,8 @@ def test_a_process_that_dies_on_the_way_goes_on_as_long_as_it_gets_further(world
 # -------------------------------------------------------------------------------------------------------------- the server is gone
 
 
-def test_a_server_that_comes_later_finds_the_running_process_again(world: World) -> None:
-    """Promise R14: killing the server loses no job, and the next one starts no second process beside the first."""
+def test_pain_20_a_server_that_comes_later_finds_the_running_process_again(world: World) -> None:
+    """Pain 20, promise R14: killing the server loses no job, and the next one starts no second process beside the first."""
     id = world.job("waits")
     world.until_step(id, 3)
     pid = world.pid(id)

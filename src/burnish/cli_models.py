@@ -68,7 +68,9 @@ def generate(
     task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer prompts, or the rows of a file."""
+    """Answer prompts, or the rows of a file; a model with a head says what it reads as JSON."""
+    from json import dumps
+
     from burnish import api
     from burnish.terminal import print_json
 
@@ -91,7 +93,9 @@ def generate(
         print_json({"answers": rows})
         return
     for row in rows:
-        print(row["text"] if len(rows) == 1 else f"> {row['prompt']}\n{row['text']}\n")
+        # A head's figures are for programs as much as for people: labels with probabilities, spans, numbers.
+        said = dumps(row["reading"], ensure_ascii=False) if "reading" in row else row["text"]
+        print(said if len(rows) == 1 else f"> {row['prompt']}\n{said}\n")
 
 
 def chat(

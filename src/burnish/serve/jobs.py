@@ -20,7 +20,7 @@ from burnish.serve.jobs_desk import Desk
 from burnish.serve.jobs_request import CreateJob
 from burnish.serve.jobs_store import Checkpoint, Event, Job, as_checkpoint, as_event, as_job
 from burnish.serve.jobs_told import ORGANISATION, checkpoint_name
-from burnish.serve.served import Served
+from burnish.serve.served import Later, Served
 from burnish.serve.settings import Settings
 
 METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -31,6 +31,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 def routes(served: Served, settings: Settings) -> APIRouter:
     """Return the routes about files and fine-tuning jobs, and what runs beside them while the server lives."""
     desk = Desk(settings, lambda name: base_of(served, name))
+    served.later = Later(desk.model, desk.models)
 
     @asynccontextmanager
     async def beside(_: FastAPI) -> AsyncIterator[None]:

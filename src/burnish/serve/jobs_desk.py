@@ -172,10 +172,10 @@ class Desk:
         job = next((job for job in _made_as(store, whole) if step.isdigit() and store.has_checkpoint(job.id, int(step))), None)
         return self.settings.runs / job.id / "checkpoints" / f"checkpoint-{int(step)}" if job is not None else None
 
-    def models(self) -> list[Job]:
-        """Return the jobs that made a model, the oldest first."""
-        store = self.known()
-        return store.jobs_in("succeeded") if store is not None else []
+    def models(self) -> list[tuple[str, int]]:
+        """Return the name of every model that a job made, and since when, the oldest first."""
+        made = self._store.jobs_in("succeeded") if self._store is not None else []
+        return [(job.fine_tuned_model, job.finished_at or job.created_at) for job in made if job.fine_tuned_model is not None]
 
     def job(self, id: str) -> Job:
         """Return a job; the ApiError (404) of an unknown one."""

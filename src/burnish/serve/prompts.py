@@ -137,8 +137,9 @@ def as_taught(writer: Renderer, messages: Sequence[Message]) -> list[Message]:
 
 def _writer(offer: Offer, instead: str | None) -> Renderer:
     """Return what renders for a model that writes; the ApiError of one that does not, or that was taught to continue text alone."""
-    if offer.reads:
-        raise ApiError(400, "This model has a head and writes nothing: ask /v1/classify.", param="model", code="model_has_a_head")
+    if not offer.writes:
+        instead = "/v1/classify" if offer.reads else "/v1/embeddings"
+        raise ApiError(400, f"This model reads and writes nothing: ask {instead}.", param="model", code="model_writes_nothing")
     if instead is not None and offer.loaded.continues_text:
         raise ApiError(
             400,

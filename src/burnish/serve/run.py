@@ -32,23 +32,34 @@ def run(
     key_file: Path | None,
     hosts: tuple[str, ...],
     runs: Path,
+    jobs: int = 1,
     look: Look | None = None,
 ) -> None:
     """Open the models, listen, and answer until a signal comes; `look` finds passages of documents for the page."""
     key, fresh = _key(host, key_file)
-    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs, look=look)
-    listener = _listener(host, port)
-    served = Served(settings=settings)
-    for name, model in map(split_name, [*models, *([base] if base else [])]):
-        offer = served.open(name, model)
-        for note in offer.notes:
-            say(f"{name} is loaded by itself and shares no base: {note}.")
-    app = create_app(served, settings)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    say(f"Serving {', '.join(offer.name for offer in served.all())} at {address} (OpenAI interface: {address}/v1). Ctrl-C stops.")
-    if fresh:
-        say(f"Key, shown this once: {key}")
-    uvicorn.Server(configuration(app, settings)).run(sockets=[listener])
+    settings = Settings(
+        host=host,
+        port=port,
+        key_hash=None if key is None else hash_of(key),
+        hosts=hosts,
+        runs=runs,
+        jobs=jobs,
+        look=look,
+    )
+    with _listener(host, port) as listener:
+        served = Served(settings=settings)
+        for name, model in map(split_name, [*models, *([base] if base else [])]):
+            offer = served.open(name, model)
+            for note in offer.notes:
+                say(f"{name} is loaded by itself and shares no base: {note}.")
+        app = create_app(served, settings)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        say(
+            f"Serving {', '.join(offer.name for offer in served.all())} at {address} (OpenAI interface: {address}/v1). Ctrl-C stops."
+        )
+        if fresh:
+            say(f"Key, shown this once: {key}")
+        uvicorn.Server(configuration(app, settings)).run(sockets=[listener])
 
 
 def configuration(app: Any, settings: Settings) -> uvicorn.Config:
@@ -108,9 +119,7 @@ def _listener(host: str, port: int) -> socket.socket:
     """Return a listening socket, opened before any weights are read; UsageError where the address cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(f"--host {host} --port {port}: cannot listen there ({error.strerror}). Choose another --port.") from error
     return listener

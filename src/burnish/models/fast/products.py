@@ -1,4 +1,4 @@
-"""What linear layers compute for the few rows of a step of generation, weights laid out for them where that pays.
+"""What linear layers, norms and gates compute for the few rows of a step of generation, weights laid out for them where that pays.
 
 Enters: modules of a network. Leaves: functions from rows to rows: a plain linear layer and plain low-rank adapters directly, anything else by
 calling the module. Used by `slots`.
@@ -7,9 +7,10 @@ calling the module. Used by `slots`.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from burnish.models.fast import kernels
 from burnish.models.fast.switch import Switch, stacked, switched
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def _linear(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
     weight, bias = module.weight.detach(), module.bias
     if not pack:
         return lambda states: torch.nn.functional.linear(states, weight, bias)
+    return _laid(weight, bias, pack)
+
+
+def _laid(weight: torch.Tensor, bias: torch.Tensor | None, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the product with a weight that is laid out for `pack` rows."""
+    import torch
+
     with torch.no_grad():
         laid = torch.ops.mkldnn._reorder_linear_weight(weight, pack)
     return lambda states: torch.ops.mkldnn._linear_pointwise(states, laid, bias, "none", [], "")
@@ -72,6 +80,67 @@ def product(module: Any, pack: int, switch: Switch | None = None) -> Callable[[t
         return torch.addmm(below(states_BH), torch.nn.functional.linear(states_BH, down_RH), up_HR.t())
 
     return adapted
+
+
+def together(modules: Sequence[Any], pack: int, switch: Switch | None = None) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Return what several linear layers compute of the same rows: at once where all are plain, or plain LoRA, and laid out anew anyway."""
+    import torch
+
+    found = [None if _is_plain(module) else _plain_lora(module) for module in modules]
+    bases = [
+        module if _is_plain(module) else lora[0] for module, lora in zip(modules, found, strict=True) if lora or _is_plain(module)
+    ]
+    mixed = len(bases) < len(modules) or len({base.bias is None for base in bases}) > 1
+    if not pack or mixed or (switch is not None and any(found)):
+        products = [product(module, pack, switch) for module in modules]
+        return lambda states: tuple(one(states) for one in products)
+    widths = [base.out_features for base in bases]
+    with torch.no_grad():
+        weight = torch.cat([base.weight.detach() for base in bases])
+        bias = None if bases[0].bias is None else torch.cat([base.bias.detach() for base in bases])
+    whole = _laid(weight, bias, pack)
+    if not any(found):
+        return lambda states: whole(states).split(widths, dim=-1)
+    ranks = [0 if lora is None else len(lora[1]) for lora in found]
+    down_RH = torch.cat([lora[1] for lora in found if lora])
+    up_RH = [None if lora is None else lora[2].t().contiguous() for lora in found]
+
+    def adapted(states_BH: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        parts = whole(states_BH).split(widths, dim=-1)
+        inner_BR = torch.nn.functional.linear(states_BH, down_RH).split(ranks, dim=-1)
+        for part, inner, up in zip(parts, inner_BR, up_RH, strict=True):
+            if up is not None:
+                part.addmm_(inner, up)
+        return parts
+
+    return adapted
+
+
+def norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what an RMS norm of a Llama-like network computes, by the loops where they run."""
+    weight, epsilon = module.weight.detach().float().contiguous(), module.variance_epsilon
+
+    def normed(states_BH: torch.Tensor) -> torch.Tensor:
+        if not kernels.running(states_BH):
+            return module(states_BH)
+        return kernels.norm_forward(states_BH, weight, epsilon, states_BH.dtype)[0]
+
+    return normed
+
+
+def gate(activation: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return what joins the two products of a gated layer, by the loops where they run and know the activation."""
+    import torch
+
+    known = type(activation) is torch.nn.SiLU or getattr(activation, "__name__", type(activation).__name__) in (
+        "silu",
+        "SiLUActivation",
+    )
+
+    def gated(gate_BF: torch.Tensor, up_BF: torch.Tensor) -> torch.Tensor:
+        return kernels.gate_forward("silu", gate_BF, up_BF) if known and kernels.running(gate_BF) else activation(gate_BF) * up_BF
+
+    return gated
 
 
 def _plain_lora(module: Any) -> tuple[Any, torch.Tensor, torch.Tensor] | None:

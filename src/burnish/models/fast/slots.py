@@ -1,7 +1,7 @@
 """Generate token by token with Llama-like networks: keys and values in slots, rows of any length side by side, few operations a layer.
 
 Enters: a model, prompts, then a token per row and step. Leaves: logits. Prompts are read by the network itself, padded on the right without a
-mask; a step runs the layers' own norms, products and activation around an attention that neither copies the cache nor repeats its heads.
+mask; a step runs few operations a layer (`products`) around an attention that neither copies the cache nor repeats its heads (`one_token`).
 The plain twin, for every other architecture, is `sampling.padded`.
 """
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from burnish.models import virtual
-from burnish.models.fast.products import can_pack, product
+from burnish.models.fast.one_token import Places, attend_one
+from burnish.models.fast.products import can_pack, gate, norm, product, together
 from burnish.models.fast.read_before import Begun, ReadBefore
 from burnish.models.fast.switch import Switch, reading_as
 
@@ -31,12 +32,6 @@ BLOCK = 64
 
 READ_TOKENS = 1024
 """Tokens of prompts read at once at most, unless one is longer."""
-
-ROWS_TOGETHER = 4
-"""Rows of a piece in attention on a CPU; they stand in the order of their lengths, until others take their places."""
-
-PADDED_SHARE = 0.9
-"""Attention is cut into pieces where that leaves at most this share of the columns."""
 
 PADDED = 1.25
 """How many times as long as the shortest the longest of prompts that are read together may be."""
@@ -98,7 +93,7 @@ class Slots:
         self.switch = Switch(self.model.adapters) if self.model.adapters else None
         pack = self.rows if self.packed and can_pack(self.model) else 0
         self.layers = [_Layer(layer, pack, self.switch) for layer in self.trunk.layers]
-        self.head = product(self.model.output_head(), pack, self.switch)
+        self.head, self.norm = product(self.model.output_head(), pack, self.switch), norm(self.trunk.norm)
 
     def read(
         self, prompts: Sequence[np.ndarray], line_B: Sequence[int], *, room: int = 0, adapters: Sequence[str | None] = ()
@@ -178,31 +173,19 @@ class Slots:
 
     def step(self, token_B: torch.Tensor) -> torch.Tensor:
         """Give the first B rows one more token each and return the logits [B, V] after it."""
-        import torch
-
         count = len(token_B)
         if self.switch is not None:
             self.switch.set(self.adapter_B[:count])
         column_B = self.length_B[:count]
         width = int(column_B.max()) + 1
         self._grow(width)
-        row_B = torch.arange(count, device=token_B.device)
         hidden_BH = self.trunk.embed_tokens(token_B)
-        cosine_B1D, sine_B1D = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
-        pieces = _pieces(column_B, hidden_BH.dtype)
+        turn = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
+        places = Places(column_B, turn, width, hidden_BH.dtype)
         for layer, key_SKCD, value_SKCD in zip(self.layers, self.key_LSKCD, self.value_LSKCD, strict=True):
-            query_BKGD, key_BKD, value_BKD = layer.attended(hidden_BH, cosine_B1D, sine_B1D)
-            key_SKCD[row_B, :, column_B], value_SKCD[row_B, :, column_B] = key_BKD, value_BKD
-            mixed = [
-                torch.nn.functional.scaled_dot_product_attention(
-                    query_BKGD[rows], key_SKCD[rows, :, :wide], value_SKCD[rows, :, :wide], attn_mask=mask_B11C, scale=layer.scale
-                )
-                for rows, wide, mask_B11C in pieces
-            ]
-            mixed_BKGD = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
-            hidden_BH = layer.finished(hidden_BH, mixed_BKGD.reshape(count, -1))
+            hidden_BH = layer.step(hidden_BH, (key_SKCD, value_SKCD), places)
         self.length_B[:count] += 1
-        return self.head(self.trunk.norm(hidden_BH))
+        return self.head(self.norm(hidden_BH))
 
     def keep(self, kept_B: Sequence[int]) -> None:
         """Let slot number i hold the row of slot `kept_B[i]`; only rows that move are copied. A later slot never comes from an earlier one."""
@@ -246,60 +229,19 @@ class _Layer:
     """A layer's modules, its attention taken apart at the place where the cache comes in."""
 
     def __init__(self, layer: Any, pack: int, switch: Switch | None) -> None:
-        attention = layer.self_attn
-        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.between = norm(layer.input_layernorm), norm(layer.post_attention_layernorm)
         self.width, self.scale = attention.head_dim, attention.scaling
-        self.query, self.key, self.value = (product(getattr(attention, f"{name}_proj"), pack, switch) for name in "qkv")
+        self.asked = together([attention.q_proj, attention.k_proj, attention.v_proj], pack, switch)
         self.normed: Any = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
         self.output = product(attention.o_proj, pack, switch)
-        self.gate, self.up, self.down = (
-            product(getattr(layer.mlp, f"{name}_proj"), pack, switch) for name in ("gate", "up", "down")
-        )
-        self.activation = layer.mlp.act_fn
+        self.opened, self.down = together([mlp.gate_proj, mlp.up_proj], pack, switch), product(mlp.down_proj, pack, switch)
+        self.gate = gate(mlp.act_fn)
 
-    def attended(
-        self, hidden_BH: torch.Tensor, cosine_B1D: torch.Tensor, sine_B1D: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return queries [B, K, G, D], where G heads share each of the K keys, and the keys and values [B, K, D] of the new token."""
-        import torch
-
-        rows = len(hidden_BH)
-        normed_BH = self.before(hidden_BH)
-        query, key, value = (made(normed_BH).view(rows, -1, self.width) for made in (self.query, self.key, self.value))
+    def step(self, hidden_BH: torch.Tensor, past: tuple[torch.Tensor, torch.Tensor], places: Places) -> torch.Tensor:
+        """Return what the layer makes of a token of each row, whose keys and values join the slots `past`."""
+        query, key, value = (one.view(len(one), -1, self.width) for one in self.asked(self.before(hidden_BH)))
         if self.normed[0] is not None:
             query, key = self.normed[0](query), self.normed[1](key)
-        both, half = torch.cat([query, key], dim=1), self.width // 2
-        turned = torch.cat([-both[..., half:], both[..., :half]], dim=-1)
-        both = both * cosine_B1D + turned * sine_B1D
-        shared = key.shape[1]
-        return both[:, : query.shape[1]].view(rows, shared, -1, self.width), both[:, -shared:], value
-
-    def finished(self, hidden_BH: torch.Tensor, mixed_BH: torch.Tensor) -> torch.Tensor:
-        """Return what a layer says, given what its attention mixed."""
-        hidden_BH = hidden_BH + self.output(mixed_BH)
-        normed_BH = self.between(hidden_BH)
-        return hidden_BH + self.down(self.activation(self.gate(normed_BH)) * self.up(normed_BH))
-
-
-def _pieces(column_B: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, int, torch.Tensor | None]]:
-    """Return the rows in pieces that are attended together, each with its width and mask: all at once, unless few are much longer.
-
-    On a GPU another call costs more than padding does.
-    """
-    columns, count = column_B.tolist(), len(column_B)
-    edges = range(0, count, ROWS_TOGETHER)
-    widths = [max(columns[first : first + ROWS_TOGETHER]) + 1 for first in edges]
-    if column_B.device.type != "cpu" or sum(widths) > PADDED_SHARE * max(widths) * len(widths):
-        return [(slice(0, count), max(widths), _mask(column_B, max(widths), dtype))]
-    pieces = [slice(first, min(first + ROWS_TOGETHER, count)) for first in edges]
-    return [(rows, width, _mask(column_B[rows], width, dtype)) for rows, width in zip(pieces, widths, strict=True)]
-
-
-def _mask(column_B: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor | None:
-    """Return an additive mask [B, 1, 1, C] that shows each row its own columns, None where all rows hold equally many."""
-    import torch
-
-    if bool((column_B == width - 1).all()):
-        return None
-    later_BC = torch.arange(width, device=column_B.device)[None] > column_B[:, None]
-    return torch.zeros(later_BC.shape, dtype=dtype, device=column_B.device).masked_fill(later_BC, -torch.inf)[:, None, None]
+        hidden_BH = hidden_BH + self.output(attend_one((query, key, value), past, places, self.scale))
+        return hidden_BH + self.down(self.gate(*self.opened(self.between(hidden_BH))))
