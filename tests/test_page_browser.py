@@ -321,7 +321,7 @@ def test_hostile_data_and_names_are_text(browser: Any, server: Server, folder: P
         assert view.get_by_text(HOSTILE[0].replace("/", "|")).count() >= 1
         unharmed(view)
         listed = ask(server, "/page/runs")["runs"]
-        for run in [one for one in listed if one["name"].startswith(("<", '"', "'"))][:4]:
+        for run in [one for one in listed if one["name"].startswith(("<", '"', "'"))][:2]:
             for part in ("scores", "examples", "data", "file", "progress"):
                 go(view, server, f"runs/{run['id']}/{part}")
                 view.locator(f"#tab-{part}[aria-selected=true]").wait_for()

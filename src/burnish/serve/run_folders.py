@@ -92,13 +92,13 @@ def _name(value: Any) -> str | None:
 def _headline(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the score that decides, before and after, and what its difference proves."""
     scores, name = report.get("scores"), report.get("headline")
-    one = scores.get(name) if isinstance(scores, Mapping) and isinstance(name, str) else None
-    if not isinstance(one, Mapping):
+    if not isinstance(scores, Mapping) or not isinstance(name, str) or not isinstance(one := scores.get(name), Mapping):
         return None
     base, tuned, difference = (one.get(arm) or {} for arm in ("base", "tuned", "difference"))
     low, high = difference.get("low"), difference.get("high")
-    proven = isinstance(low, int | float) and isinstance(high, int | float) and not low <= 0 <= high
-    outcome = "unproven" if not proven else "better" if (low > 0) == bool(one.get("higher_is_better", True)) else "worse"
+    outcome = "unproven"
+    if isinstance(low, int | float) and isinstance(high, int | float) and not low <= 0 <= high:
+        outcome = "better" if (low > 0) == bool(one.get("higher_is_better", True)) else "worse"
     return {
         "score": name,
         "base": base.get("mean"),

@@ -19,6 +19,7 @@ from burnish import runs
 from burnish.errors import RunError
 from burnish.run_file_write import text_literal
 from burnish.serve import drafts_kept, jobs_process
+from burnish.serve.jobs_desk import FOLDER as JOBS
 from burnish.serve.page import prompts_of
 from burnish.serve.problems import ApiError, wrong
 from burnish.serve.run_folders import described, find_run, folders, id_of, read_object, read_text
@@ -89,6 +90,8 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
     def stop(run_id: str) -> dict[str, str]:
         """Ask a run to stop; it saves first."""
         folder = _folder(root, run_id)
+        if folder is not None and (job := _job(folder, root)) is not None:
+            raise wrong(f"This run belongs to the fine-tuning job {job}: pause or cancel that.")
         draft = drafts_kept.of_output(root, run_id)
         pid = jobs_process.living(draft) if draft is not None else None
         if not pid and folder is not None and (status := runs.read_status(folder))["state"] == "running":
@@ -102,6 +105,8 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
     def resume(run_id: str) -> dict[str, str]:
         """Go on with a run that was stopped or died."""
         folder = find_run(root, run_id)
+        if (job := _job(folder, root)) is not None:
+            raise wrong(f"This run belongs to the fine-tuning job {job}: resume that.")
         if runs.read_status(folder)["state"] in ("running", "finished"):
             raise wrong("Only a run that stopped before its end can go on.")
         draft = drafts_kept.of_output(root, run_id) or drafts_kept.for_output(root, folder)
@@ -183,6 +188,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
     }
     draft = drafts_kept.of_output(root, id_of(folder))
     busy = draft is not None and jobs_process.living(draft) is not None
+    job = _job(folder, root)
     name = _served_as(folder, served)
     offer = next((one for one in served.all() if one.name == name), None)
     finished = status["state"] == "finished"
@@ -194,12 +200,22 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         "run_toml": run_toml,
         "log": drafts_kept.log_of(draft) if draft is not None else None,
         "busy": busy,
-        "can_stop": status["state"] == "running",
-        "can_resume": status["state"] in ("stopped", "killed", "failed") and not busy and _run_file(draft, folder).is_file(),
+        "job": job,
+        "can_stop": status["state"] == "running" and job is None,
+        "can_resume": job is None
+        and status["state"] in ("stopped", "killed", "failed")
+        and not busy
+        and _run_file(draft, folder).is_file(),
         "served": name,
         "reads": offer is not None and offer.reads,
         "can_serve": finished and name is None and (folder / "model").is_dir(),
     }
+
+
+def _job(folder: Path, root: Path) -> str | None:
+    """Return the fine-tuning job that a run is carried out for, which pauses and resumes it, None where there is none."""
+    name = folder.resolve().name
+    return name if (root / JOBS / "jobs" / name).is_dir() else None
 
 
 def _served_as(folder: Path, served: Served) -> str | None:

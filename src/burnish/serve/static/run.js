@@ -54,6 +54,7 @@ function drawHead(seen) {
     h("p", { class: "small" }, h("a", { href: "#/runs" }, "← All runs")),
     h("div", { class: "head" }, h("div", {}, h("div", { class: "row" }, h("h1", {}, run.name), badge(run.state)),
       h("p", { class: "small anywhere" }, [run.model && `from ${run.model}`, run.technique, run.objective, run.time && ago(run.time)].filter(Boolean).join(" · "))), acts(seen)),
+    run.job && h("p", { class: "note" }, `Carried out for the fine-tuning job ${run.job}, through which it is paused, resumed or cancelled.`),
     run.message && h("p", { class: `note ${run.state === "failed" || run.state === "killed" ? "bad" : "open"}` }, run.message),
     isLive(run) && h("div", { class: "card flat stack tight" },
       h("progress", { class: "meter", ...(run.steps ? { max: run.steps, value: run.step } : {}), "aria-label": "Progress" }),
