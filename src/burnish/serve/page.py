@@ -100,6 +100,7 @@ def _described(offer: Offer, offers: list[Offer]) -> dict[str, Any]:
         "name": offer.name,
         "kind": "reads" if offer.reads else "continues" if offer.loaded.continues_text else "writes",
         "asks": asks,
+        "single": bool(renderer.frame.choices),
         "labels": labels,
         "base": _base(offer, offers, report),
         "examples": prompts_of(report)[:MOST_EXAMPLES],

@@ -34,7 +34,9 @@ function frame(talk, list) {
   parts.question = h("input", { type: "text", "aria-label": "Question", placeholder: "Question", value: draft("chat.question"), on: { input: () => keepDraft("chat.question", parts.question.value) } });
   parts.send = h("button", { class: "round main", type: "submit" });
   parts.form = h("form", { class: "composer", on: { submit: event => { event.preventDefault(); talk.busy ? stop(talk) : send(talk, parts); } } }, h("div", { class: "grow stack tight" }, parts.question, parts.input), parts.send);
-  parts.aside = h("aside", { class: "card settings", id: "chat-settings", "aria-label": "Settings", hidden: true }, h("h2", {}, "Settings"), settingFields("chat", parts.chosen));
+  parts.alone = h("input", { type: "checkbox", on: { change: () => { talk.alone = { ...talk.alone, [talk.model]: parts.alone.checked }; keep(talk); } } });
+  const alone = h("label", { class: "check small" }, parts.alone, "Answer each message by itself");
+  parts.aside = h("aside", { class: "card settings", id: "chat-settings", "aria-label": "Settings", hidden: true }, h("h2", {}, "Settings"), alone, settingFields("chat", parts.chosen));
   const toggle = h("button", { type: "button", "aria-expanded": "false", "aria-controls": "chat-settings" }, icon("sliders"), "Settings");
   toggle.addEventListener("click", () => {
     parts.aside.hidden = !parts.aside.hidden;
@@ -63,7 +65,12 @@ function grow(input) {
 }
 
 function keep(talk) {
-  remember("chat", { model: talk.model, turns: talk.turns });
+  remember("chat", { model: talk.model, turns: talk.turns, alone: talk.alone });
+}
+
+/** Whether a model is asked without what was said before: one that was taught single rows, unless somebody chose otherwise. */
+function isAlone(talk, parts) {
+  return talk.alone?.[talk.model] ?? current(talk, parts).single;
 }
 
 const current = (talk, parts) => parts.list.find(one => one.name === talk.model);
@@ -76,6 +83,7 @@ function show(talk, parts) {
   parts.send.setAttribute("aria-label", busy ? "Stop" : "Send");
   const { kind, asks } = current(talk, parts);
   parts.question.hidden = !asks;
+  parts.alone.checked = isAlone(talk, parts);
   parts.input.placeholder = asks ? "The text in which the answer stands" : { reads: "Write a text to be read", continues: "Begin a text" }[kind] ?? "Write a message";
   grow(parts.input);
 }
@@ -150,7 +158,7 @@ async function ask_(talk, parts, text, attempt = 0) {
   talk.busy?.abort();
   talk.turns.push({ role: "user", text });
   const messages = [...(parts.chosen.system.trim() ? [{ role: "system", content: parts.chosen.system }] : []),
-    ...talk.turns.filter(turn => turn.text).map(turn => ({ role: turn.role, content: turn.text }))];
+    ...(isAlone(talk, parts) ? talk.turns.slice(-1) : talk.turns.filter(turn => turn.text)).map(turn => ({ role: turn.role, content: turn.text }))];
   const turn = { role: "assistant", text: "", model: talk.model, attempt };
   talk.turns.push(turn);
   talk.busy = control;

@@ -31,17 +31,25 @@ function frame(state) {
   state.input = h("textarea", { rows: 3, placeholder: "The same words for every model", value: draft("compare"), on: { input: () => keepDraft("compare", state.input.value), keydown: event => keys(event, state) } });
   state.question = h("input", { type: "text", value: draft("chat.question"), on: { input: () => keepDraft("chat.question", state.question.value) } });
   state.asking = field("Question", state.question, "For a model that finds the answer in the text below");
+  state.note = h("span", { class: "soft small settled" });
+  note(state);
   state.go = h("button", { type: "submit", class: "main" });
   state.grid = h("div", { class: "panes" });
   const form = h("form", { class: "card stack", on: { submit: event => { event.preventDefault(); state.busy ? state.busy.abort() : run(state); } } },
     state.asking, field("Prompt", state.input),
     h("div", { class: "row apart" }, h("span", { class: "small soft" }, h("kbd", {}, "Ctrl"), " + ", h("kbd", {}, "Enter"), " asks, ", h("kbd", {}, "Esc"), " stops"), state.go),
-    h("details", {}, h("summary", {}, "Settings, the same for all"), h("div", { class: "inside" }, settingFields("compare", state.chosen))));
+    h("details", { on: { toggle: () => note(state) } }, h("summary", {}, "Settings, the same for all", state.note), h("div", { class: "inside" }, settingFields("compare", state.chosen))));
   draw(state);
   button(state);
   return h("div", { class: "view wide" },
     h("div", { class: "head" }, h("div", {}, h("h1", {}, "Compare"), h("p", {}, "The same prompt, settings and seed for each model, with what each answer cost in time and tokens."))),
     form, state.grid);
+}
+
+/** Say beside the closed settings what they are. */
+function note(state) {
+  const { temperature, seed, max_tokens } = state.chosen;
+  state.note.textContent = `temperature ${temperature}, seed ${seed}, at most ${max_tokens} tokens`;
 }
 
 function keys(event, state) {
