@@ -169,6 +169,14 @@ def test_a_process_that_dies_on_the_way_goes_on_as_long_as_it_gets_further(world
     assert sum("goes on from its last checkpoint" in event["message"] for event in world.events(id)) == 3
 
 
+def test_a_job_whose_folder_was_damaged_fails_and_holds_up_no_other(world: World) -> None:
+    first, second = world.job(""), world.job("")
+    (world.store.jobs / first / "values.json").write_text("{")
+    assert world.until_status(second, "succeeded", "failed").status == "succeeded"
+    failed = world.get(first)
+    assert failed.status == "failed" and failed.error is not None and "fault in burnish" in failed.error["message"]
+
+
 # -------------------------------------------------------------------------------------------------------------- the server is gone
 
 

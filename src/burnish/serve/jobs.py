@@ -65,10 +65,11 @@ def _jobs(desk: Desk) -> APIRouter:
 
     @router.get("")
     def listed(request: Request, after: After = None, limit: Limit = 20) -> dict[str, Any]:
-        """List the jobs, the newest first; `metadata[key]=value` leaves only those that have this pair."""
+        """List the jobs, the newest first; `metadata[key]=value` leaves those that have this pair, `metadata=null` those without any."""
         store = desk.known()
         wanted = {match[1]: value for key, value in request.query_params.items() if (match := METADATA.fullmatch(key))}
-        page = store.page("jobs", {}, after=after, limit=limit, metadata=wanted) if store is not None else ([], False)
+        where = {"metadata": None} if request.query_params.get("metadata") == "null" else {}
+        page = store.page("jobs", where, after=after, limit=limit, metadata=wanted) if store is not None else ([], False)
         return paged(page, [described(as_job(row)) for row in page[0]] if page is not None else [])
 
     @router.get("/{job_id}")

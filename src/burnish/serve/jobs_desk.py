@@ -156,9 +156,8 @@ class Desk:
 
     def base_of(self, name: str) -> str:
         """Return the model that a name stands for: one made by a job here, or one that the server offers."""
-        store = self.known()
-        made = store.job_named(name) if store is not None else None
-        return str((self.settings.runs / made.id).resolve()) if made is not None else self._base(name)
+        made = self.model(name)
+        return str(made.resolve()) if made is not None else self._base(name)
 
     def model(self, name: str) -> Path | None:
         """Return where the model of this name lies that a job made, also one of its checkpoints; None for any other name."""

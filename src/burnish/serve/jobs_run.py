@@ -9,6 +9,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from burnish.serve.problems import LOG
 
 CHECK = ["burnish.serve.jobs_check"]
 TUNE = ["burnish", "tune", jobs_plan.RUN_FILE, "--resume", "--json"]
+CHECK_BEGAN = "check.err"
+"""What is there from when the check of a job has begun."""
 MOST_DEATHS = 3
 """Deaths of a process without a step in between, after which a job fails: what kills it will kill it again."""
 GRACE = 20.0
@@ -43,6 +46,7 @@ class Runner:
         self._start = start
         self._asked: dict[str, float] = {}
         self._gone: set[str] = set()
+        self._complained: dict[str, str] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,15 +83,26 @@ class Runner:
     def look(self) -> None:
         """Bring the table and the world into agreement, once."""
         reap()
-        for job in self.store.jobs_in("running", "paused", "cancelled"):
-            if job.id in self._gone:
-                continue
-            try:
-                {"running": self._running, "paused": self._paused, "cancelled": self._cancelled}[job.status](job)
-            except (BurnishError, OSError) as error:
-                LOG.error("jobs: %s: %s", job.id, error)
+        for state, do in (("running", self._running), ("paused", self._paused), ("cancelled", self._cancelled)):
+            for job in self.store.jobs_in(state):
+                if job.id not in self._gone:
+                    self._tried(job, do)
         self._check()
         self._begin()
+
+    def _tried(self, job: Job, do: Callable[[Job], None]) -> None:
+        """Do something for a job; what the disk refuses is tried again, and a fault of ours ends this job and no other."""
+        try:
+            do(job)
+        except (BurnishError, OSError, sqlite3.Error) as error:
+            if self._complained.get(job.id) != str(error):
+                LOG.error("jobs: %s: %s", job.id, error)
+            self._complained[job.id] = str(error)
+        except Exception as error:
+            LOG.error("jobs: %s: a fault in burnish: %s: %s", job.id, type(error).__name__, error)
+            self._fail(
+                job, {"code": "job_failed", "message": f"A fault in burnish ({type(error).__name__}): see its log.", "param": None}
+            )
 
     def run_of(self, job: Job) -> runs.Run:
         """Return the run directory of a job."""
@@ -99,19 +114,22 @@ class Runner:
 
     def _check(self) -> None:
         """Take up what checks found, and begin the next one; one at a time."""
-        checking = self.store.jobs_in("validating_files")
-        for job in checking:
+        for job in self.store.jobs_in("validating_files"):
             if living(self.folder_of(job)) is None:
-                self._checked(job)
+                self._tried(job, self._checked)
         waiting = self.store.jobs_in("validating_files")
-        if waiting and not any(living(self.folder_of(job)) is not None for job in waiting):
-            self._launch(waiting[0], CHECK, "check")
+        if any(living(self.folder_of(job)) is not None for job in waiting):
+            return
+        # One that ended just now has begun, and is taken up at the next look.
+        fresh = [job for job in waiting if not (self.folder_of(job) / CHECK_BEGAN).exists()]
+        if fresh:
+            self._tried(fresh[0], lambda job: self._launch(job, CHECK, "check"))
 
     def _checked(self, job: Job) -> None:
         """Take up what the check of a job found, where it has ended."""
         result = self.folder_of(job) / jobs_check.RESULT
         if not result.is_file():
-            if (self.folder_of(job) / "check.err").is_file():
+            if (self.folder_of(job) / CHECK_BEGAN).exists():
                 self._died(job, "check")
             return
         found = json.loads(result.read_text(encoding="utf-8"))
@@ -137,10 +155,13 @@ class Runner:
             if living(self.folder_of(job)) is not None:  # paused and resumed before it had ended: it has to end first
                 busy += 1
                 continue
-            began = Said("Fine-tuning job started", key="started")
-            if self.store.change(job.id, began, expect=["queued"], status="running", signalled=None):
-                self._launch(job, TUNE, "tune")
-                busy += 1
+            self._tried(job, self._started)
+            busy += 1
+
+    def _started(self, job: Job) -> None:
+        began = Said("Fine-tuning job started", key="started")
+        if self.store.change(job.id, began, expect=["queued"], status="running", signalled=None):
+            self._launch(job, TUNE, "tune")
 
     def _launch(self, job: Job, arguments: list[str], name: str) -> None:
         self._start(arguments, self.folder_of(job), name=name)
@@ -272,7 +293,7 @@ class Runner:
             self._fail(job, {"code": "job_failed", "message": runs.redact(text), "param": None})
             return
         if name == "check":
-            (self.folder_of(job) / "check.err").unlink(missing_ok=True)
+            (self.folder_of(job) / CHECK_BEGAN).unlink(missing_ok=True)
             self.store.change(job.id, expect=["validating_files"], deaths=deaths)
             return
         said = Said(f"The process died after step {job.step}; it goes on from its last checkpoint", level="warn")

@@ -202,7 +202,7 @@ class Store:
 
         `table` and the names in `where` come from code, never from a request. `metadata` are pairs that a job must have.
         """
-        conditions, values = [f"{name} = ?" for name in where], list(where.values())
+        conditions, values = [f"{name} IS ?" for name in where], list(where.values())
         for pair in (metadata or {}).items():
             conditions.append("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)")
             values += pair
