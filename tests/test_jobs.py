@@ -21,8 +21,11 @@ import openai
 import pytest
 
 from burnish import runs
+from burnish.learning_rate import rate
+from burnish.objectives import OBJECTIVES
 from burnish.serve import jobs_check, jobs_desk, jobs_plan, jobs_process, jobs_told
 from burnish.serve.jobs_store import Store
+from burnish.techniques import TECHNIQUES
 from cli_runs import Started, cli, digests, metrics, start, write_rows
 from jobs_server import client_of, serving, until
 from stub import make_stub
@@ -69,8 +72,8 @@ def test_the_whole_flow_of_the_hosted_service(place: Path) -> None:
         run = place / "runs" / job.id
         report = json.loads((run / "report.json").read_text())
         assert len(losses) == runs.read_status(run)["steps"] and losses[-1] < losses[0] and "perplexity" in report["scores"]
-        resolved = (run / "run.toml").read_text()
-        assert "learning_rate = 0.0025" in resolved, "half of what the technique has by itself"
+        usual = rate(TECHNIQUES["lora"], 64, OBJECTIVES["sft"])
+        assert f"learning_rate = {usual / 2}" in (run / "run.toml").read_text(), "half of what the technique has by itself"
         checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
         assert checkpoints and checkpoints[0].step_number == len(losses) and checkpoints[0].metrics.train_loss == losses[-1]
         assert all((run / "checkpoints" / f"checkpoint-{one.step_number}").is_dir() for one in checkpoints)
@@ -245,8 +248,8 @@ def test_every_method_is_carried_out_from_files_of_the_hosted_form(
     assert jobs_told.trained_tokens(records) > 0
     figures = jobs_told.table(records).decode().splitlines()[0].split(",")
     assert figures[:2] == ["step", "train_loss"] and any(name.startswith("valid_") for name in figures)
-    rate = float(next(line for line in run.run_toml.read_text().splitlines() if line.startswith("learning_rate")).split()[2])
-    assert rate == pytest.approx(found["learning_rate"] * (multiplier or 1))
+    used = float(next(line for line in run.run_toml.read_text().splitlines() if line.startswith("learning_rate")).split()[2])
+    assert used == pytest.approx(found["learning_rate"] * (multiplier or 1))
 
 
 # ------------------------------------------------------------------------------------------------------- files that cannot be used

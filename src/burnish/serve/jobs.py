@@ -18,7 +18,7 @@ from burnish.serve import files
 from burnish.serve.files import paged
 from burnish.serve.jobs_desk import Desk
 from burnish.serve.jobs_request import CreateJob
-from burnish.serve.jobs_store import Checkpoint, Event, Job, as_checkpoint, as_event, as_job
+from burnish.serve.jobs_rows import Checkpoint, Event, Job, as_checkpoint, as_event, as_job
 from burnish.serve.jobs_told import ORGANISATION, checkpoint_name
 from burnish.serve.served import Later, Served
 from burnish.serve.settings import Settings

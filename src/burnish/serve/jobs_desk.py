@@ -21,8 +21,9 @@ from burnish.disk import explained
 from burnish.errors import ConfigError, UsageError
 from burnish.serve import jobs_plan
 from burnish.serve.jobs_request import CreateJob
+from burnish.serve.jobs_rows import File, Job, Said, new_id
 from burnish.serve.jobs_run import Runner
-from burnish.serve.jobs_store import File, Job, Said, Store, new_id
+from burnish.serve.jobs_store import Store
 from burnish.serve.jobs_told import model_name
 from burnish.serve.problems import LOG, ApiError, wrong
 from burnish.serve.settings import Settings

@@ -21,7 +21,8 @@ from burnish import atomic, runs
 from burnish.errors import BurnishError
 from burnish.serve import jobs_check, jobs_plan, jobs_told
 from burnish.serve.jobs_process import ask_to_stop, end_at_once, living, reap, start
-from burnish.serve.jobs_store import OPEN, File, Job, Said, Store, new_id
+from burnish.serve.jobs_rows import OPEN, File, Job, Said, new_id
+from burnish.serve.jobs_store import Store
 from burnish.serve.problems import LOG
 
 CHECK = ["burnish.serve.jobs_check"]
@@ -48,6 +49,8 @@ class Runner:
         self._gone: set[str] = set()
         self._complained: dict[str, str] = {}
         self._seen: dict[str, tuple[int, int]] = {}
+        self._read: dict[str, jobs_told.Read] = {}
+        self._told: dict[str, set[str]] = {}
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -225,8 +228,11 @@ class Runner:
         if self._seen.get(job.id) == mark:
             return job
         status = runs.read_status(run.path)
-        found = jobs_told.records(run)
-        known = self.store.told(job.id)
+        self._read[job.id] = jobs_told.read_on(run, self._read.get(job.id, jobs_told.Read()))
+        found = self._read[job.id].records
+        if job.id not in self._told:
+            self._told[job.id] = self.store.told(job.id)
+        known = self._told[job.id]
         said = jobs_told.told(found, known, status["steps"])
         there = jobs_told.checkpoints(run, found)
         said += [
@@ -235,13 +241,14 @@ class Runner:
             if f"checkpoint:{step}" not in known
         ]
         self.store.set_checkpoints(job.id, there)
-        step = max([job.step, *(record["step"] for record in found)])
+        step = max(job.step, found[-1]["step"] if found else 0)
         values: dict[str, Any] = {"step": step, "trained_tokens": jobs_told.trained_tokens(found) or None}
         if job.status == "running":
             values["estimated_finish"] = jobs_told.estimated_finish(found, step, status["steps"])
         if step > job.step:
             values["deaths"] = 0
         self.store.change(job.id, *said, **values)
+        known.update(one.key for one in said if one.key is not None)
         self._seen[job.id] = mark
         return replace(job, **values)
 
@@ -250,7 +257,7 @@ class Runner:
     def _finish(self, job: Job) -> None:
         """Enter what a finished run left: its model under a name, its metrics as a file."""
         run = self.run_of(job)
-        content = jobs_told.table(jobs_told.records(run))
+        content = jobs_told.table(runs.read_metrics(run))
         file = File(
             id=new_id("file-"),
             created_at=int(time.time()),
@@ -275,6 +282,8 @@ class Runner:
             result_files=[file.id],
             estimated_finish=None,
         )
+        for kept in (self._seen, self._read, self._told):
+            kept.pop(job.id, None)
         if not done:
             self.store.content(file).unlink(missing_ok=True)
 
