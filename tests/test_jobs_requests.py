@@ -201,6 +201,8 @@ def test_jobs_and_events_are_listed_a_page_at_a_time(client: openai.OpenAI, rows
     made = [client.fine_tuning.jobs.create(model="stub", training_file=rows, metadata={"n": str(n % 2)}).id for n in range(5)]
     assert [job.id for job in client.fine_tuning.jobs.list(limit=2)][:5] == made[::-1]
     assert [job.id for job in client.fine_tuning.jobs.list(limit=2, metadata={"n": "1"})][:2] == [made[3], made[1]]
+    without = [job["id"] for job in raw(client, "GET", "/fine_tuning/jobs?metadata=null&limit=1000").json()["data"]]
+    assert not set(made) & set(without)
     first = client.fine_tuning.jobs.list_events(made[0], limit=1)
     assert first.has_more and first.data[0].message.startswith("Validating")
     assert len(list(client.fine_tuning.jobs.list_events(made[0], limit=1))) == 2

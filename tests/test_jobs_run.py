@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
+from burnish import runs
 from burnish.errors import UsageError
-from burnish.serve import jobs_process, jobs_run
+from burnish.serve import jobs_process, jobs_run, jobs_told
+from burnish.serve.jobs_rows import File, Job, Said, new_id
 from burnish.serve.jobs_run import Runner
-from burnish.serve.jobs_store import File, Job, Said, Store, new_id
+from burnish.serve.jobs_store import Store
 
 TESTS = Path(__file__).parent
 
@@ -167,6 +169,14 @@ def test_a_process_that_dies_on_the_way_goes_on_as_long_as_it_gets_further(world
     done = world.until_status(id, "succeeded", "failed")
     assert done.status == "succeeded" and world.started.count(f"tune {id}") == 4  # 2 of 6 steps each time, then the end
     assert sum("goes on from its last checkpoint" in event["message"] for event in world.events(id)) == 3
+
+
+def test_a_job_whose_folder_was_damaged_fails_and_holds_up_no_other(world: World) -> None:
+    first, second = world.job(""), world.job("")
+    (world.store.jobs / first / "values.json").write_text("{")
+    assert world.until_status(second, "succeeded", "failed").status == "succeeded"
+    failed = world.get(first)
+    assert failed.status == "failed" and failed.error is not None and "fault in burnish" in failed.error["message"]
 
 
 # -------------------------------------------------------------------------------------------------------------- the server is gone
@@ -351,6 +361,28 @@ def test_secrets_of_the_server_do_not_reach_a_job(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_TOKEN", "needed to fetch a gated model")
     given = jobs_process.environment()
     assert "canary" not in given.values() and given["HF_TOKEN"] and "PATH" in given
+
+
+def test_metrics_are_read_on_and_not_again(tmp_path: Path) -> None:
+    """However a file grows: whole lines are read once, a torn one when it is whole, and a run that was resumed from its beginning."""
+    run = runs.create(tmp_path / "run", resume=False)
+    read = jobs_told.read_on(run, jobs_told.Read())
+    assert read.records == []
+    for number in range(1, 4):
+        runs.log_metrics(run, {"step": number, "loss": float("nan")})
+    read = jobs_told.read_on(run, read)
+    assert [record["step"] for record in read.records] == [1, 2, 3] and read.records[0]["loss"] != read.records[0]["loss"]
+    with run.metrics_jsonl.open("a") as file:
+        file.write('{"step": 4')
+    assert jobs_told.read_on(run, read).records == read.records
+    with run.metrics_jsonl.open("a") as file:
+        file.write("}\n")
+    read = jobs_told.read_on(run, read)
+    assert [record["step"] for record in read.records] == [1, 2, 3, 4] == [one["step"] for one in runs.read_metrics(run)]
+    assert runs.rewind_metrics(run, 2) == 2
+    runs.log_metrics(run, {"step": 3, "loss": 1.0})
+    assert [record["step"] for record in jobs_told.read_on(run, read).records] == [1, 2, 3]
+    runs.release(run)
 
 
 # -------------------------------------------------------------------------------------------------------------------------- the table

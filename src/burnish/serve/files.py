@@ -16,7 +16,8 @@ from fastapi.responses import FileResponse
 from burnish import atomic
 from burnish.serve.files_upload import Upload, receive
 from burnish.serve.jobs_desk import PURPOSE, Desk
-from burnish.serve.jobs_store import File, Store, as_file, new_id
+from burnish.serve.jobs_rows import File, as_file, new_id
+from burnish.serve.jobs_store import Store
 from burnish.serve.problems import ApiError, wrong
 
 NAME_LENGTH = 255

@@ -18,7 +18,7 @@ from burnish.serve import files
 from burnish.serve.files import paged
 from burnish.serve.jobs_desk import Desk
 from burnish.serve.jobs_request import CreateJob
-from burnish.serve.jobs_store import Checkpoint, Event, Job, as_checkpoint, as_event, as_job
+from burnish.serve.jobs_rows import Checkpoint, Event, Job, as_checkpoint, as_event, as_job
 from burnish.serve.jobs_told import ORGANISATION, checkpoint_name
 from burnish.serve.served import Later, Served
 from burnish.serve.settings import Settings
@@ -65,10 +65,11 @@ def _jobs(desk: Desk) -> APIRouter:
 
     @router.get("")
     def listed(request: Request, after: After = None, limit: Limit = 20) -> dict[str, Any]:
-        """List the jobs, the newest first; `metadata[key]=value` leaves only those that have this pair."""
+        """List the jobs, the newest first; `metadata[key]=value` leaves those that have this pair, `metadata=null` those without any."""
         store = desk.known()
         wanted = {match[1]: value for key, value in request.query_params.items() if (match := METADATA.fullmatch(key))}
-        page = store.page("jobs", {}, after=after, limit=limit, metadata=wanted) if store is not None else ([], False)
+        where = {"metadata": None} if request.query_params.get("metadata") == "null" else {}
+        page = store.page("jobs", where, after=after, limit=limit, metadata=wanted) if store is not None else ([], False)
         return paged(page, [described(as_job(row)) for row in page[0]] if page is not None else [])
 
     @router.get("/{job_id}")

@@ -21,8 +21,9 @@ from burnish.disk import explained
 from burnish.errors import ConfigError, UsageError
 from burnish.serve import jobs_plan
 from burnish.serve.jobs_request import CreateJob
+from burnish.serve.jobs_rows import File, Job, Said, new_id
 from burnish.serve.jobs_run import Runner
-from burnish.serve.jobs_store import File, Job, Said, Store, new_id
+from burnish.serve.jobs_store import Store
 from burnish.serve.jobs_told import model_name
 from burnish.serve.problems import LOG, ApiError, wrong
 from burnish.serve.settings import Settings
@@ -156,9 +157,8 @@ class Desk:
 
     def base_of(self, name: str) -> str:
         """Return the model that a name stands for: one made by a job here, or one that the server offers."""
-        store = self.known()
-        made = store.job_named(name) if store is not None else None
-        return str((self.settings.runs / made.id).resolve()) if made is not None else self._base(name)
+        made = self.model(name)
+        return str(made.resolve()) if made is not None else self._base(name)
 
     def model(self, name: str) -> Path | None:
         """Return where the model of this name lies that a job made, also one of its checkpoints; None for any other name."""

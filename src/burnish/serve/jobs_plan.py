@@ -17,7 +17,7 @@ from burnish.errors import ConfigError, suggestion
 from burnish.prepare import registries
 from burnish.serve.jobs_graders import Graded, graded
 from burnish.serve.jobs_request import Method
-from burnish.serve.jobs_store import Job
+from burnish.serve.jobs_rows import Job
 from burnish.techniques import TECHNIQUES
 from burnish.usecases.run_text import run_text
 

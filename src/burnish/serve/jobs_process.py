@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def start(arguments: list[str], folder: Path, *, name: str) -> int | None:
         os.ftruncate(lock, 0)
         with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *arguments],  # -P: no module is looked for in the job's folder
+                [*_giving_way(), sys.executable, "-P", "-m", *arguments],  # -P: no module is looked for in the job's folder
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -59,6 +60,12 @@ def start(arguments: list[str], folder: Path, *, name: str) -> int | None:
         os.close(lock)
     _started.append(process)
     return process.pid
+
+
+def _giving_way() -> list[str]:
+    """Return what lets a job give way to answers where both want the processor: `nice`, which becomes the process itself."""
+    nice = shutil.which("nice")
+    return [nice, "-n", "10"] if nice is not None else []
 
 
 def reap() -> None:

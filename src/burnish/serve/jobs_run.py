@@ -9,6 +9,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,11 +21,14 @@ from burnish import atomic, runs
 from burnish.errors import BurnishError
 from burnish.serve import jobs_check, jobs_plan, jobs_told
 from burnish.serve.jobs_process import ask_to_stop, end_at_once, living, reap, start
-from burnish.serve.jobs_store import OPEN, File, Job, Said, Store, new_id
+from burnish.serve.jobs_rows import OPEN, File, Job, Said, new_id
+from burnish.serve.jobs_store import Store
 from burnish.serve.problems import LOG
 
 CHECK = ["burnish.serve.jobs_check"]
 TUNE = ["burnish", "tune", jobs_plan.RUN_FILE, "--resume", "--json"]
+CHECK_BEGAN = "check.err"
+"""What is there from when the check of a job has begun."""
 MOST_DEATHS = 3
 """Deaths of a process without a step in between, after which a job fails: what kills it will kill it again."""
 GRACE = 20.0
@@ -43,7 +47,10 @@ class Runner:
         self._start = start
         self._asked: dict[str, float] = {}
         self._gone: set[str] = set()
+        self._complained: dict[str, str] = {}
         self._seen: dict[str, tuple[int, int]] = {}
+        self._read: dict[str, jobs_told.Read] = {}
+        self._told: dict[str, set[str]] = {}
         self._wake, self._over = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -79,15 +86,26 @@ class Runner:
     def look(self) -> None:
         """Bring the table and the world into agreement, once."""
         reap()
-        for job in self.store.jobs_in("running", "paused", "cancelled"):
-            if job.id in self._gone:
-                continue
-            try:
-                {"running": self._running, "paused": self._paused, "cancelled": self._cancelled}[job.status](job)
-            except (BurnishError, OSError) as error:
-                LOG.error("jobs: %s: %s", job.id, error)
+        for state, do in (("running", self._running), ("paused", self._paused), ("cancelled", self._cancelled)):
+            for job in self.store.jobs_in(state):
+                if job.id not in self._gone:
+                    self._tried(job, do)
         self._check()
         self._begin()
+
+    def _tried(self, job: Job, do: Callable[[Job], None]) -> None:
+        """Do something for a job; what the disk refuses is tried again, and a fault of ours ends this job and no other."""
+        try:
+            do(job)
+        except (BurnishError, OSError, sqlite3.Error) as error:
+            if self._complained.get(job.id) != str(error):
+                LOG.error("jobs: %s: %s", job.id, error)
+            self._complained[job.id] = str(error)
+        except Exception as error:
+            LOG.error("jobs: %s: a fault in burnish: %s: %s", job.id, type(error).__name__, error)
+            self._fail(
+                job, {"code": "job_failed", "message": f"A fault in burnish ({type(error).__name__}): see its log.", "param": None}
+            )
 
     def run_of(self, job: Job) -> runs.Run:
         """Return the run directory of a job."""
@@ -99,19 +117,22 @@ class Runner:
 
     def _check(self) -> None:
         """Take up what checks found, and begin the next one; one at a time."""
-        checking = self.store.jobs_in("validating_files")
-        for job in checking:
+        for job in self.store.jobs_in("validating_files"):
             if living(self.folder_of(job)) is None:
-                self._checked(job)
+                self._tried(job, self._checked)
         waiting = self.store.jobs_in("validating_files")
-        if waiting and not any(living(self.folder_of(job)) is not None for job in waiting):
-            self._launch(waiting[0], CHECK, "check")
+        if any(living(self.folder_of(job)) is not None for job in waiting):
+            return
+        # One that ended just now has begun, and is taken up at the next look.
+        fresh = [job for job in waiting if not (self.folder_of(job) / CHECK_BEGAN).exists()]
+        if fresh:
+            self._tried(fresh[0], lambda job: self._launch(job, CHECK, "check"))
 
     def _checked(self, job: Job) -> None:
         """Take up what the check of a job found, where it has ended."""
         result = self.folder_of(job) / jobs_check.RESULT
         if not result.is_file():
-            if (self.folder_of(job) / "check.err").is_file():
+            if (self.folder_of(job) / CHECK_BEGAN).exists():
                 self._died(job, "check")
             return
         found = json.loads(result.read_text(encoding="utf-8"))
@@ -137,10 +158,13 @@ class Runner:
             if living(self.folder_of(job)) is not None:  # paused and resumed before it had ended: it has to end first
                 busy += 1
                 continue
-            began = Said("Fine-tuning job started", key="started")
-            if self.store.change(job.id, began, expect=["queued"], status="running", signalled=None):
-                self._launch(job, TUNE, "tune")
-                busy += 1
+            self._tried(job, self._started)
+            busy += 1
+
+    def _started(self, job: Job) -> None:
+        began = Said("Fine-tuning job started", key="started")
+        if self.store.change(job.id, began, expect=["queued"], status="running", signalled=None):
+            self._launch(job, TUNE, "tune")
 
     def _launch(self, job: Job, arguments: list[str], name: str) -> None:
         self._start(arguments, self.folder_of(job), name=name)
@@ -204,8 +228,11 @@ class Runner:
         if self._seen.get(job.id) == mark:
             return job
         status = runs.read_status(run.path)
-        found = jobs_told.records(run)
-        known = self.store.told(job.id)
+        self._read[job.id] = jobs_told.read_on(run, self._read.get(job.id, jobs_told.Read()))
+        found = self._read[job.id].records
+        if job.id not in self._told:
+            self._told[job.id] = self.store.told(job.id)
+        known = self._told[job.id]
         said = jobs_told.told(found, known, status["steps"])
         there = jobs_told.checkpoints(run, found)
         said += [
@@ -214,13 +241,14 @@ class Runner:
             if f"checkpoint:{step}" not in known
         ]
         self.store.set_checkpoints(job.id, there)
-        step = max([job.step, *(record["step"] for record in found)])
+        step = max(job.step, found[-1]["step"] if found else 0)
         values: dict[str, Any] = {"step": step, "trained_tokens": jobs_told.trained_tokens(found) or None}
         if job.status == "running":
             values["estimated_finish"] = jobs_told.estimated_finish(found, step, status["steps"])
         if step > job.step:
             values["deaths"] = 0
         self.store.change(job.id, *said, **values)
+        known.update(one.key for one in said if one.key is not None)
         self._seen[job.id] = mark
         return replace(job, **values)
 
@@ -229,7 +257,7 @@ class Runner:
     def _finish(self, job: Job) -> None:
         """Enter what a finished run left: its model under a name, its metrics as a file."""
         run = self.run_of(job)
-        content = jobs_told.table(jobs_told.records(run))
+        content = jobs_told.table(runs.read_metrics(run))
         file = File(
             id=new_id("file-"),
             created_at=int(time.time()),
@@ -254,6 +282,8 @@ class Runner:
             result_files=[file.id],
             estimated_finish=None,
         )
+        for kept in (self._seen, self._read, self._told):
+            kept.pop(job.id, None)
         if not done:
             self.store.content(file).unlink(missing_ok=True)
 
@@ -272,7 +302,7 @@ class Runner:
             self._fail(job, {"code": "job_failed", "message": runs.redact(text), "param": None})
             return
         if name == "check":
-            (self.folder_of(job) / "check.err").unlink(missing_ok=True)
+            (self.folder_of(job) / CHECK_BEGAN).unlink(missing_ok=True)
             self.store.change(job.id, expect=["validating_files"], deaths=deaths)
             return
         said = Said(f"The process died after step {job.step}; it goes on from its last checkpoint", level="warn")

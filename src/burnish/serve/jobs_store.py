@@ -7,19 +7,18 @@ each change, so that a job which a client was told of is there after a loss of p
 
 from __future__ import annotations
 
-import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from burnish import atomic
 from burnish.disk import explained
 from burnish.errors import UsageError
+from burnish.serve.jobs_rows import Checkpoint, File, Job, Said, as_file, as_job, new_id, plain_row, stored
 
 SCHEMA = 1
 TABLES = """
@@ -40,90 +39,6 @@ CREATE TABLE checkpoints (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, job TEXT NOT NULL, step INTEGER NOT NULL, created_at INTEGER NOT NULL,
   metrics TEXT NOT NULL, UNIQUE (job, step));
 """
-AS_JSON = {"method", "metadata", "extra", "error", "result_files", "data", "metrics"}
-OPEN = ("validating_files", "queued", "running", "paused")
-"""The states of a job that is not at its end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """An uploaded file, or the results of a job. The content lies under its id; `filename` is what the client called it, and only shown."""
-
-    id: str
-    created_at: int
-    filename: str
-    bytes: int
-    purpose: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A fine-tuning job: what was asked, and what became of it.
-
-    `model` is the name that was asked for, `base` the model that it stood for. `method` is what the client sent, "auto" replaced by what was
-    chosen once that is known. `step` is the newest step that was told, `deaths` how often the process died since, `signalled` the process
-    that was asked to stop.
-    """
-
-    id: str
-    created_at: int
-    status: str
-    model: str
-    base: str
-    method: Mapping[str, Any]
-    training_file: str
-    validation_file: str | None = None
-    seed: int
-    suffix: str | None = None
-    metadata: Mapping[str, str] | None = None
-    extra: Mapping[str, Any]
-    error: Mapping[str, Any] | None = None
-    fine_tuned_model: str | None = None
-    finished_at: int | None = None
-    estimated_finish: int | None = None
-    trained_tokens: int | None = None
-    result_files: Sequence[str] = ()
-    step: int = 0
-    deaths: int = 0
-    signalled: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that a client is told of a job."""
-
-    id: str
-    created_at: int
-    level: str
-    message: str
-    type: str
-    data: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint that lies in a job's run directory now."""
-
-    id: str
-    job: str
-    step: int
-    created_at: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An event to be told; one with a `key` is told once only for each job."""
-
-    message: str
-    level: str = "info"
-    data: Mapping[str, Any] | None = None
-    key: str | None = None
-
-
-def new_id(prefix: str) -> str:
-    """Return an id that nobody can guess and no path can be made of."""
-    return f"{prefix}{secrets.token_hex(12)}"
 
 
 class Store:
@@ -184,7 +99,7 @@ class Store:
         tables = sqlite3.connect(self.path, timeout=30.0)
         try:
             tables.row_factory = sqlite3.Row
-            return [_plain(row) for row in tables.execute(question, values)]
+            return [plain_row(row) for row in tables.execute(question, values)]
         finally:
             tables.close()
 
@@ -202,7 +117,7 @@ class Store:
 
         `table` and the names in `where` come from code, never from a request. `metadata` are pairs that a job must have.
         """
-        conditions, values = [f"{name} = ?" for name in where], list(where.values())
+        conditions, values = [f"{name} IS ?" for name in where], list(where.values())
         for pair in (metadata or {}).items():
             conditions.append("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)")
             values += pair
@@ -277,7 +192,7 @@ class Store:
         with self._change() as tables:
             done = tables.execute(
                 f"UPDATE jobs SET {names} WHERE id = ?{marks}",
-                [*(_stored(name, item) for name, item in values.items()), id, *expect],
+                [*(stored(name, item) for name, item in values.items()), id, *expect],
             ).rowcount
             if done and file is not None:
                 _insert(tables, "files", file)
@@ -315,43 +230,8 @@ class Store:
         return bool(self._ask("SELECT id FROM checkpoints WHERE job = ? AND step = ?", [job, step]))
 
 
-# ---------------------------------------------------------------------------------------------------------------- rows and values
-
-
-def as_file(row: Mapping[str, Any]) -> File:
-    """Return a row of the table of files."""
-    return File(**_of(File, row))
-
-
-def as_job(row: Mapping[str, Any]) -> Job:
-    """Return a row of the table of jobs."""
-    return Job(**_of(Job, row))
-
-
-def as_event(row: Mapping[str, Any]) -> Event:
-    """Return a row of the table of events."""
-    return Event(**_of(Event, row))
-
-
-def as_checkpoint(row: Mapping[str, Any]) -> Checkpoint:
-    """Return a row of the table of checkpoints."""
-    return Checkpoint(**_of(Checkpoint, row))
-
-
-def _of(kind: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    return {one.name: row[one.name] for one in fields(kind)}
-
-
-def _plain(row: sqlite3.Row) -> dict[str, Any]:
-    return {name: json.loads(row[name]) if name in AS_JSON and row[name] is not None else row[name] for name in row.keys()}  # noqa: SIM118
-
-
-def _stored(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in AS_JSON and value is not None else value
-
-
 def _insert(tables: sqlite3.Connection, table: str, one: Any) -> None:
-    values = {part.name: _stored(part.name, getattr(one, part.name)) for part in fields(one)}
+    values = {part.name: stored(part.name, getattr(one, part.name)) for part in fields(one)}
     marks = ", ".join("?" * len(values))
     tables.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))
 
@@ -359,7 +239,7 @@ def _insert(tables: sqlite3.Connection, table: str, one: Any) -> None:
 def _tell(tables: sqlite3.Connection, job: str, said: Sequence[Said]) -> None:
     for one in said:
         kind = "metrics" if one.data is not None else "message"
-        values = [new_id("ftevent-"), job, int(time.time()), one.level, one.message, kind, _stored("data", one.data), one.key]
+        values = [new_id("ftevent-"), job, int(time.time()), one.level, one.message, kind, stored("data", one.data), one.key]
         tables.execute(
             "INSERT OR IGNORE INTO events (id, job, created_at, level, message, type, data, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             values,

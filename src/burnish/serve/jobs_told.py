@@ -11,6 +11,7 @@ import io
 import math
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from burnish import runs
 from burnish.atomic import MANIFEST
 from burnish.errors import BurnishError
 from burnish.serve.jobs_plan import VALID_LOSS
-from burnish.serve.jobs_store import Job, Said
+from burnish.serve.jobs_rows import Job, Said
 
 Records = list[dict[str, Any]]
 HIDDEN = {"step", "dev", "tokens_per_second"}
@@ -40,12 +41,27 @@ def checkpoint_name(job: Job, step: int) -> str:
     return f"{model_name(job)}:ckpt-step-{step}"
 
 
-def records(run: runs.Run) -> Records:
-    """Return the metrics of a run; none where they cannot be read, which the run itself reports."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The metrics of a run as far as they were read: which file, how far, and the records."""
+
+    file: int = 0
+    offset: int = 0
+    records: Records = field(default_factory=list)
+
+
+def read_on(run: runs.Run, before: Read) -> Read:
+    """Return the metrics of a run, of which those read before are not read again; a run that was resumed has another file.
+
+    What cannot be read is left out: the run itself reports it.
+    """
     try:
-        return runs.read_metrics(run)
-    except BurnishError:
-        return []
+        file = run.metrics_jsonl.stat().st_ino
+        known = before if before.file == file else Read(file)
+        found, offset = runs.read_metrics_from(run, known.offset)
+    except (BurnishError, OSError):
+        return before
+    return Read(file, offset, known.records + found)
 
 
 def told(found: Records, known: set[str], steps: int | None) -> list[Said]:
@@ -129,7 +145,7 @@ def estimated_finish(found: Records, step: int, steps: int | None) -> int | None
 
 def trained_tokens(found: Records) -> int:
     """Return how many tokens a run has gone through."""
-    return max((int(record["tokens"]) for record in found if _is_number(record.get("tokens"))), default=0)
+    return next((int(record["tokens"]) for record in reversed(found) if _is_number(record.get("tokens"))), 0)
 
 
 def table(found: Records) -> bytes:
