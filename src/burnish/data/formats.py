@@ -154,6 +154,7 @@ FORMATS: dict[str, Format] = {
             "chosen": ("preferred_output",),
             "rejected": ("non_preferred_output",),
             **SYSTEM,
+            **TOOLS,
         },
     ),
     "rated": Format(
@@ -165,7 +166,7 @@ FORMATS: dict[str, Format] = {
             ("messages", "label"),
             ("messages", "rating"),
         ),
-        columns={"prompt": (), "completion": (), "messages": (), "label": (), "rating": ("score",), **SYSTEM},
+        columns={"prompt": (), "completion": (), "messages": (), "label": (), "rating": ("score",), **SYSTEM, **TOOLS},
     ),
     "feedback": Format(
         function=formats_feedback.feedback,
