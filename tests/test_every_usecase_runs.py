@@ -50,7 +50,7 @@ def test_a_use_case_runs_from_init_to_an_answer(name: str, stub: Path, tmp_path:
     measured = cli("evaluate", f"runs/{name}", "--limit", "6", "--json", folder=job)
     assert measured.code == 0, measured.err
     assert set(measured.json["scores"]) <= set(report["scores"]) and measured.json["scores"]
-    assert ("slice" in find(name).run["data"].get("columns", {})) == ("slices" in report)
+    assert ("slice" in find(name).run["data"].get("columns", {})) == ("by_slice" in report)
 
     answered = cli("generate", f"runs/{name}", "--prompt", find(name).prompt, "--json", folder=job)
     assert answered.code == 0, answered.err

@@ -66,17 +66,17 @@ def test_each_slice_is_measured_as_if_it_were_all() -> None:
     base = [Answer("a", stopped=True) for _ in tasks]
     tuned = [Answer(task.expected.texts[0] if task.slice != "rare" else "b", stopped=True) for task in tasks]
     found = measured(tasks, {"base": base, "tuned": tuned}, SCORES, seed=3)
-    assert list(found["slices"]) == ["rare", "usual"], "rows without a slice are in none"
-    for name, part in found["slices"].items():
+    assert list(found["by_slice"]) == ["rare", "usual"], "rows without a slice are in none"
+    for name, part in found["by_slice"].items():
         places = [place for place, task in enumerate(tasks) if task.slice == name]
         alone = compare(
             {"base": [base[p] for p in places], "tuned": [tuned[p] for p in places]}, [tasks[p] for p in places], SCORES, seed=3
         )
         assert part["scores"] == alone and part["rows"] == len(places)
-    assert found["slices"]["usual"]["scores"]["accuracy"]["tuned"]["mean"] == 1.0
-    assert found["slices"]["rare"]["scores"]["accuracy"]["tuned"]["mean"] < 0.9, "an average would hide it"
+    assert found["by_slice"]["usual"]["scores"]["accuracy"]["tuned"]["mean"] == 1.0
+    assert found["by_slice"]["rare"]["scores"]["accuracy"]["tuned"]["mean"] < 0.9, "an average would hide it"
     without = measured([task for task in tasks if task.slice is None], {"base": base[:8], "tuned": tuned[:8]}, SCORES)
-    assert "slices" not in without
+    assert "by_slice" not in without
 
 
 def test_a_score_that_finds_nothing_in_a_slice_is_left_out_there() -> None:
@@ -88,22 +88,22 @@ def test_a_score_that_finds_nothing_in_a_slice_is_left_out_there() -> None:
     tasks = [as_task(one, Frame()) for one in made]
     answers = [Answer(task.expected.texts[0], stopped=True) for task in tasks]
     found = measured(tasks, {"base": answers, "tuned": answers}, resolve_scores(["exact_match", "json_valid"]))
-    assert set(found["slices"]["json"]["scores"]) == {"exact_match", "json_valid"}
-    assert set(found["slices"]["plain"]["scores"]) == {"exact_match"}
+    assert set(found["by_slice"]["json"]["scores"]) == {"exact_match", "json_valid"}
+    assert set(found["by_slice"]["plain"]["scores"]) == {"exact_match"}
 
 
 def test_the_report_shows_slices_in_the_terminal_and_on_the_page(tmp_path: Path) -> None:
     tasks = tasks_of(labelled(40))
     answers = [Answer("a", stopped=True) for _ in tasks]
     found = measured(tasks, {"base": answers, "tuned": answers}, SCORES)
-    found["slices"]["<rare>"] = found["slices"].pop("rare")
+    found["by_slice"]["<rare>"] = found["by_slice"].pop("rare")
     out = io.StringIO()
     report_words.print_scores(found, Console(file=out, width=100, no_color=True))
     assert "<rare>" in out.getvalue() and "slice" in out.getvalue()
     page = report.page(runs.Run(tmp_path), {"run": {}, **found})
     assert "<h2>Slices</h2>" in page and "&lt;rare&gt;" in page and "<rare>" not in page
     assert "<h2>Slices</h2>" not in report.page(
-        runs.Run(tmp_path), {"run": {}, **{k: v for k, v in found.items() if k != "slices"}}
+        runs.Run(tmp_path), {"run": {}, **{k: v for k, v in found.items() if k != "by_slice"}}
     )
 
 
@@ -121,10 +121,10 @@ def test_slices_through_the_command_line(tmp_path: Path, monkeypatch: pytest.Mon
     done = cli("tune", "run.toml", "--json", folder=tmp_path)
     assert done.code == 0, done.err
     told = json.loads((tmp_path / "runs/a/report.json").read_text(encoding="utf-8"))
-    assert set(told["slices"]) == {"rare", "usual"}
-    assert all("baseline" in part["scores"]["accuracy"] for part in told["slices"].values())
+    assert set(told["by_slice"]) == {"rare", "usual"}
+    assert all("baseline" in part["scores"]["accuracy"] for part in told["by_slice"].values())
     again = cli("evaluate", "runs/a", "--json", folder=tmp_path)
-    assert again.code == 0 and again.json["slices"] == told["slices"]
+    assert again.code == 0 and again.json["by_slice"] == told["by_slice"]
     given = cli("evaluate", "runs/a", "--data", "rows.jsonl", "--json", folder=tmp_path)
     assert given.code == 0, given.err
 

@@ -25,7 +25,7 @@ from burnish.decide.bench import Bench, Setting, ask, questions_of
 from burnish.decide.carry_out import Effort, Result, attempt
 from burnish.decide.protocol import Item, Rows, read_documents
 from burnish.devices import choose_device
-from burnish.evaluate import answer, by_slice, compare, fitting_scores, resolve_scores
+from burnish.evaluate import answer, each_slice, compare, fitting_scores, resolve_scores
 from burnish.finish_answers import asking_for, rows_of
 from burnish.models import Model, load_model
 from burnish.prepare import Plan, registries
@@ -101,7 +101,7 @@ def figures(folder: Path, name: str, *, commands: Sequence[str], case: Case) -> 
         "classical": report.get("baseline", {}).get("name", ""),
         "headline": job.plan.first.config.score[0],
         "scores": table,
-        "slices": by_slice(job.tasks, lambda places: _of_places(job, arms, best, places)),
+        "slices": each_slice(job.tasks, lambda places: _of_places(job, arms, best, places)),
         "forgetting": {score: _short(row) for score, row in (report.get("forgetting", {}).get("scores") or {}).items()},
         "forgetting_told": report.get("forgetting", {}).get("verdict", ""),
         "alternative": None,

@@ -193,7 +193,7 @@ def compare(
     return table
 
 
-def by_slice(tasks: Sequence[Task], measure: Callable[[list[int]], Mapping[str, Any]]) -> dict[str, Any]:
+def each_slice(tasks: Sequence[Task], measure: Callable[[list[int]], Mapping[str, Any]]) -> dict[str, Any]:
     """Return for each slice of the rows, in alphabetical order, what `measure` says of the rows at these places.
 
     Rows that name no slice are part of none. Whatever their whole is measured by, a slice is measured by the same.

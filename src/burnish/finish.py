@@ -15,7 +15,7 @@ from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, against, by_slice, compare, examples_table, fitting_scores, resolve_scores
+from burnish.evaluate import Asking, against, each_slice, compare, examples_table, fitting_scores, resolve_scores
 from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.finish_single import compare_singles
@@ -213,8 +213,8 @@ def together(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "verdicts": {name: one["verdict"] for name, one in measures.items()},
         "examples": [{"task": name, **row} for name, one in measures.items() for row in one["examples"]],
     }
-    if slices := {f"{name}/{part}": row for name, one in measures.items() for part, row in one.get("slices", {}).items()}:
-        found["slices"] = slices
+    if slices := {f"{name}/{part}": row for name, one in measures.items() for part, row in one.get("by_slice", {}).items()}:
+        found["by_slice"] = slices
     if baselines:
         found["baseline"] = {
             "name": ", ".join(f"{name}: {one['name']}" for name, one in baselines.items()),
@@ -250,8 +250,8 @@ def measured(
         "verdict": report.verdict(table, headline),
         "examples": examples_table(arms, tasks),
     }
-    if slices := by_slice(tasks, of_places):
-        found["slices"] = slices
+    if slices := each_slice(tasks, of_places):
+        found["by_slice"] = slices
     if baseline is None or not any("baseline" in row for row in table.values()):
         return found
     return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}

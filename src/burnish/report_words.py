@@ -220,7 +220,7 @@ def print_scores(report: Mapping[str, Any], console: Console) -> None:
 def slice_rows(report: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Return (slice, score, row) of the score that decides, in each slice; of a run with several tasks, of each task's first score."""
     found = []
-    for name, one in (report.get("slices") or {}).items():
+    for name, one in (report.get("by_slice") or {}).items():
         scores = one.get("scores") or {}
         first = report.get("headline") if report.get("headline") in scores else next(iter(scores), None)
         found += [(name, first, scores[first])] if first is not None else []
