@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,13 @@ class Server:
 
 @contextmanager
 def running(served: Served, settings: Settings | None = None) -> Iterator[Server]:
-    """Run a server for the models inside the `with` block."""
+    """Run a server for the models inside the `with` block; where the settings name no folder of runs, in one of its own."""
     allowed = settings or served.settings
+    with tempfile.TemporaryDirectory(prefix="burnish-runs-") as aside:
+        yield from _running(served, allowed if allowed.runs != Settings().runs else replace(allowed, runs=Path(aside)))
+
+
+def _running(served: Served, allowed: Settings) -> Iterator[Server]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(configuration(create_app(served, allowed), allowed))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -12,6 +12,9 @@ import typer
 
 from burnish.errors import UsageError
 
+PASSAGES = 2
+"""Passages put above a question, as many as `burnish chat` takes."""
+
 
 def serve(
     models: Annotated[
@@ -32,13 +35,26 @@ def serve(
     ] = None,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="a further name of this server; repeatable")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="of the weights: auto, float32, bfloat16 or float16")] = "auto",
-    runs: Annotated[Path, typer.Option("--runs", help="folder of the runs that the page shows")] = Path("runs"),
+    documents: Annotated[
+        str | None,
+        typer.Option("--documents", help="file, folder or set by name to look in, for answers with passages on the page"),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="folder of the runs that the page shows, and of fine-tuning jobs")] = Path(
+        "runs"
+    ),
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="fine-tuning jobs carried out at once; the others wait")] = 1,
 ) -> None:
     """Offer models over HTTP, in the shapes that clients of hosted services use."""
     try:
         from burnish.serve.run import run
     except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "starlette"):
+        if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart"):
             raise
         raise UsageError(f"`burnish serve` needs {error.name}, which is not installed: pip install 'burnish[serve]'") from None
-    run(models, base=base, host=host, port=port, key_file=key_file, hosts=tuple(allow_host or ()), runs=runs, dtype=dtype)
+    look = None
+    if documents is not None:
+        from burnish.starting import looking_in
+
+        look = looking_in(documents, PASSAGES)
+    named = tuple(allow_host or ())
+    run(models, base=base, host=host, port=port, key_file=key_file, hosts=named, runs=runs, dtype=dtype, jobs=jobs, look=look)

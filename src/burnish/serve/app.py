@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from fastapi import APIRouter, FastAPI
 
 from burnish import __version__
-from burnish.serve import chat, classify, completions, embeddings, status
+from burnish.serve import chat, classify, completions, drafts, embeddings, feedback, jobs, page, runs_view, status
 from burnish.serve.engine import Event, Ticket, hand_over
 from burnish.serve.guard import Guard
 from burnish.serve.problems import answer_with_envelopes
@@ -28,7 +28,18 @@ from burnish.serve.settings import Settings
 
 Routes = Callable[[Served, Settings], APIRouter]
 
-ROUTES: tuple[Routes, ...] = (status.routes, chat.routes, completions.routes, classify.routes, embeddings.routes)
+ROUTES: tuple[Routes, ...] = (
+    status.routes,
+    chat.routes,
+    completions.routes,
+    classify.routes,
+    embeddings.routes,
+    jobs.routes,
+    page.routes,
+    runs_view.routes,
+    feedback.routes,
+    drafts.routes,
+)
 """Everything that the server answers to."""
 
 

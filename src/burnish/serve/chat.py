@@ -27,7 +27,7 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.post("/v1/chat/completions")
     async def create(asked: ChatAsked, request: Request) -> Response:
         """Answer a conversation with the next message."""
-        offer = served.find(asked.model)
+        offer = await served.ready(asked.model)
         usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         shape = Shape(True, offer.name, usage=usage and bool(asked.stream))
         if offer.reads:

@@ -34,7 +34,7 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.post("/v1/classify")
     async def create(asked: ClassifyAsked) -> dict[str, Any]:
         """Read texts with a model's head."""
-        offer = served.find(asked.model)
+        offer = await served.ready(asked.model)
         if not offer.reads:
             raise ApiError(400, "This model has no head: ask /v1/chat/completions.", param="model", code="model_has_no_head")
         if judges(offer):

@@ -23,7 +23,7 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.post("/v1/completions")
     async def create(asked: CompletionAsked, request: Request) -> Response:
         """Continue texts."""
-        offer = served.find(asked.model)
+        offer = await served.ready(asked.model)
         usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         shape = Shape(False, offer.name, usage=usage and bool(asked.stream))
         large = not isinstance(asked.prompt, str) or len(asked.prompt) > LARGE

@@ -30,7 +30,7 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.post("/v1/embeddings")
     async def create(asked: EmbeddingsAsked) -> dict[str, Any]:
         """Give texts as vectors."""
-        offer = served.find(asked.model)
+        offer = await served.ready(asked.model)
         if not offer.loaded.model.encoder:
             raise ApiError(
                 400,

@@ -7,10 +7,11 @@ cannot (a whole model, another technique, a head) has a line of its own.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,7 +35,15 @@ from burnish.serve.metrics import Metrics
 from burnish.serve.problems import ApiError
 from burnish.serve.settings import Settings
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Models that are opened when they are first asked for: `place(name)` is where one lies, `names()` gives (name, since) of all."""
+
+    place: Callable[[str], Path | None]
+    names: Callable[[], Iterable[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +86,7 @@ class Served:
         self.metrics = Metrics()
         self.engine = Engine(self.settings, self.metrics)
         self.running = False
+        self.later: Later | None = None
         self._offers: dict[str, Offer] = {}
         self._bases: dict[str, Offer] = {}
         self._lock = threading.RLock()
@@ -107,7 +117,7 @@ class Served:
             if found.adapter is None:
                 offer = self.add(Offer(name, self._whole(model, found)))
                 if offer.writes:
-                    self._bases.setdefault(found.base, offer)
+                    self._bases.setdefault(_base(found), offer)
             else:
                 offer = self.add(self._adapted(name, model, found))
             tasks = found.settings.get("tasks", {})
@@ -129,13 +139,13 @@ class Served:
 
     def _base_of(self, found: Found) -> Offer:
         """Return the base of an adapter, on offer too: it is in memory anyway, and what tuned models are compared with."""
-        offer = self._bases.get(found.base)
+        offer = self._bases.get(_base(found))
         if offer is None:
             told = str(found.settings.get("base") or found.base)
             name = Path(told).name if Path(told).is_absolute() else told
             name = name if NAME.fullmatch(name) and name not in self._offers else f"base-{len(self._bases)}"
             model = load(told, dtype=self.settings.dtype).model
-            offer = self._bases[found.base] = self.add(Offer(name, as_taught(model)))
+            offer = self._bases[_base(found)] = self.add(Offer(name, as_taught(model)))
         return offer
 
     def _whole(self, model: str, found: Found) -> Loaded:
@@ -170,8 +180,24 @@ class Served:
         """Return everything on offer, in the order in which it came."""
         return list(self._offers.values())
 
+    def names(self) -> list[tuple[str, int]]:
+        """Return the name of everything that can be asked for, and since when."""
+        open_now = [(offer.name, offer.since) for offer in self.all()]
+        known = {name for name, _ in open_now}
+        return open_now + [pair for pair in (self.later.names() if self.later is not None else ()) if pair[0] not in known]
+
+    async def ready(self, name: str) -> Offer:
+        """Return what is offered under a name, opened in a thread where it was not yet; the ApiError of an unknown one (404)."""
+        offer = self._offers.get(name)
+        return offer if offer is not None else await asyncio.to_thread(self._opened, name)
+
+    def _opened(self, name: str) -> Offer:
+        place = self.later.place(name) if self.later is not None else None
+        with self._lock:  # two requests for a name that is not open yet open it once
+            return self.open(name, str(place)) if place is not None and name not in self._offers else self.find(name)
+
     def find(self, name: str) -> Offer:
-        """Return what is offered under a name; the ApiError of an unknown one (404)."""
+        """Return what is offered under a name and open; the ApiError of an unknown one (404)."""
         offer = self._offers.get(name)
         if offer is None:
             known = ", ".join(self._offers) or "none"
@@ -182,6 +208,11 @@ class Served:
                 code="model_not_found",
             )
         return offer
+
+
+def _base(found: Found) -> str:
+    """Return what tells one base from another, however its folder was named."""
+    return str(Path(found.base).resolve()) if found.local else found.base
 
 
 def split_name(given: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from burnish.serve.served import Offer, Served
+from burnish.serve.served import Served
 from burnish.serve.settings import Settings
 
 
@@ -42,16 +42,17 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.get("/v1/models")
     async def models() -> dict[str, Any]:
         """List the models on offer."""
-        return {"object": "list", "data": [_described(offer) for offer in served.all()]}
+        return {"object": "list", "data": [_described(name, since) for name, since in served.names()]}
 
     @router.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         """Describe one model."""
-        return _described(served.find(name))
+        known = dict(served.names())
+        return _described(name, known[name]) if name in known else _described(name, served.find(name).since)
 
     return router
 
 
-def _described(offer: Offer) -> dict[str, Any]:
+def _described(name: str, since: int) -> dict[str, Any]:
     """Return a model as clients know it."""
-    return {"id": offer.name, "object": "model", "created": offer.since, "owned_by": "burnish"}
+    return {"id": name, "object": "model", "created": since, "owned_by": "burnish"}
