@@ -21,9 +21,11 @@ import pytest
 from burnish import runs
 from burnish.errors import UsageError
 from burnish.serve import jobs_process, jobs_run, jobs_told
+from burnish.serve.jobs_desk import Desk, _sweep
 from burnish.serve.jobs_rows import File, Job, Said, new_id
 from burnish.serve.jobs_run import Runner
 from burnish.serve.jobs_store import Store
+from burnish.serve.settings import Settings
 
 TESTS = Path(__file__).parent
 
@@ -248,8 +250,6 @@ def test_a_server_killed_between_its_own_lines_loses_nothing(world: World, monke
 
 
 def test_what_was_uploaded_only_in_part_is_swept_away_by_the_next_server(world: World) -> None:
-    from burnish.serve.jobs_desk import _sweep
-
     kept = world.job("")
     world.store.add_file(File(id="file-1", created_at=1, filename="a", bytes=1, purpose="fine-tune"))
     for name in ("file-1", "file-2"):
@@ -258,6 +258,19 @@ def test_what_was_uploaded_only_in_part_is_swept_away_by_the_next_server(world: 
     _sweep(world.store)
     assert [entry.name for entry in world.store.files.iterdir()] == ["file-1"]
     assert [entry.name for entry in world.store.jobs.iterdir()] == [kept]
+
+
+def test_beside_a_table_that_was_moved_away_nothing_is_swept(tmp_path: Path) -> None:
+    """Uploads and run files are worth more than a tidy folder."""
+    desk = Desk(Settings(runs=tmp_path), str)
+    (desk.folder / "files").mkdir(parents=True)
+    (desk.folder / "files" / "file-1").write_bytes(b"rows")
+    desk.store()
+    desk.end()
+    assert (desk.folder / "files" / "file-1").exists()
+    desk.store()
+    desk.end()
+    assert not (desk.folder / "files" / "file-1").exists(), "beside its own table it is half an upload"
 
 
 # ------------------------------------------------------------------------------------------------------- pause, resume, cancel, limits
