@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -195,6 +197,40 @@ def test_pain_20_a_server_that_comes_later_finds_the_running_process_again(world
     assert world.get(id).status == "running" and world.pid(id) == pid and world.started.count(f"tune {id}") == 1
     (world.store.jobs / id / "go").touch()
     assert world.until_status(id, "succeeded", "failed").status == "succeeded"
+
+
+def test_pain_20_a_server_that_is_killed_and_started_again_ends_the_job(world: World) -> None:
+    """Real processes, killed by SIGKILL: the first server, and later a process of the job while no server is there."""
+    id = world.job("waits")
+
+    def server() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "fake_jobs", "serve", str(world.runs), "waits"], env=os.environ)
+
+    def wait(there: Callable[[], Any]) -> None:
+        end = time.monotonic() + 60
+        while not there():
+            assert time.monotonic() < end, (world.get(id), world.events(id))
+            time.sleep(0.01)
+
+    first = server()
+    wait(lambda: world.get(id).step == 3)
+    pid = world.pid(id)
+    first.kill()
+    first.wait()
+    assert pid and world.pid(id) == pid, "the process of the job lives on"
+    second = server()
+    wait(lambda: world.get(id).step == 3)
+    assert world.pid(id) == pid
+    second.kill()
+    second.wait()
+    os.kill(pid, signal.SIGKILL)
+    gone(lambda: world.pid(id))
+    third = server()
+    wait(lambda: world.get(id).status not in ("running", "queued"))
+    third.kill()
+    third.wait()
+    assert world.get(id).status == "succeeded" and runs.is_finished(world.runs / id)
+    assert [event["data"]["step"] for event in world.events(id) if event["type"] == "metrics"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_process_that_ended_while_no_server_was_there_is_taken_up(world: World) -> None:
