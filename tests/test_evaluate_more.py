@@ -208,6 +208,8 @@ def test_a_head_says_its_own_certainty(runs: dict[str, Path]) -> None:
     more = api.evaluate(runs["head"], more=api.More(measures=("calibration", "consistency", "forgetting")))["more"]
     assert more["calibration"]["tuned"]["by"] == "chances of all labels" and "base" not in more["calibration"]
     assert more["consistency"]["tuned"]["samples"] is None and more["forgetting"]["tuned"]["applicable"] is False
+    with pytest.raises(UsageError, match="through a head of its own"):
+        api.evaluate(runs["head"], more=api.More(harness=("own_task",)))
 
 
 def test_any_number_of_models_on_the_same_rows(runs: dict[str, Path], place: Path) -> None:
@@ -258,7 +260,7 @@ def test_a_judge_behind_a_server_and_wordings_of_ones_own(runs: dict[str, Path],
     ways.write_text("".join(json.dumps({"question": row["text"], "paraphrases": [f"say: {row['text']}"]}) + "\n" for row in rows))
     a = {"choices": [{"message": {"content": "A"}, "finish_reason": "stop"}]}
     served.answers = [(200, {"data": [{"id": "judge"}]}, {}), *[(200, a, {})] * 400]
-    options = ("--judge", served.address, "--people", paired(place, tmp_path), "--measure", "consistency", "--wordings", ways)
+    options = ("--judge", served.address, "--people", paired(place, tmp_path), "--measure", "consistency", "--paraphrases", ways)
     done = cli("evaluate", runs["one"], "--max-tokens", 2, *options, "--json")
     assert done.code == 0, done.err
     more = done.json["more"]
@@ -275,7 +277,7 @@ def test_a_judge_behind_a_server_and_wordings_of_ones_own(runs: dict[str, Path],
         (("--measure", "consistancy"), "Did you mean 'consistency'"),
         (("--judge", "tiny-chat"), "--judge needs --people"),
         (("--people", "x.jsonl"), "none is named"),
-        (("--wordings", "x.jsonl"), "belongs to --measure consistency"),
+        (("--paraphrases", "x.jsonl"), "belongs to --measure consistency"),
         (("--slice", "labl"), "Did you mean 'label'"),
         pytest.param(("--harness", "no_such_task"), "no such task", marks=pytest.mark.slow),
     ],

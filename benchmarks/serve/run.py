@@ -164,13 +164,13 @@ def main() -> None:
         for name, (command, model) in commands.items():
             try:
                 one = stack.enter_context(server(command, model, threads=options.threads))
-                warm = asyncio.run(ask(one, "Hello", tokens=4))
+                warm = asyncio.run(asyncio.wait_for(ask(one, "Hello", tokens=4), 60))
                 assert warm.status == 200, f"it answers with {warm.status}"
                 sides[name] = one
-            except (AssertionError, OSError) as error:
+            except (AssertionError, OSError, TimeoutError) as error:
                 if name == "burnish":
                     raise
-                print(f"{name} does not run here: {error}", file=sys.stderr)
+                print(f"{name} does not run here: {error or type(error).__name__}", file=sys.stderr)
         rounds, requests, arrivals = (1, 8, 24) if options.quick else (5, 64, 300)
         result = {
             "machine": {

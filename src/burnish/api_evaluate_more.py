@@ -27,11 +27,12 @@ from burnish.evaluate_certainty import has_labels, label_chances
 from burnish.evaluate_harness import harness_rows, harness_table
 from burnish.evaluate_judge import Ask, agreement_with_people, judged
 from burnish.evaluate_slices import by_slice, slice_values, worst_rows
-from burnish.evaluate_wordings import RULES, read_wordings, worded
-from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
+from burnish.evaluate_wordings import RULES, Wordings, read_wordings, worded
+from burnish.forgetting import HEAD, General, Probe, changed, general_answers, general_probe, not_applicable
 from burnish.forgetting_answers import says_not_stated
 from burnish.gather import read_rows
 from burnish.models import Model
+from burnish.prepare import seen_by
 from burnish.scores import groups_of
 from burnish.types import Answer, Answerable, Example, Pair, Score, Task, plain
 
@@ -52,7 +53,7 @@ class More:
     measures: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     worst: int = 0
-    wordings: str | None = None
+    paraphrases: str | None = None
     judge: str | None = None
     judge_model: str | None = None
     people: str | None = None
@@ -77,8 +78,8 @@ class More:
             )
         if self.people is not None and self.judge is None:
             raise UsageError("--people FILE measures a judge, and none is named: --judge MODEL or --judge http://HOST:PORT/v1")
-        if self.wordings is not None and "consistency" not in self.measures:
-            raise UsageError("--wordings belongs to --measure consistency.")
+        if self.paraphrases is not None and "consistency" not in self.measures:
+            raise UsageError("--paraphrases belongs to --measure consistency.")
 
 
 NOTHING_MORE = More()
@@ -131,8 +132,8 @@ def _asked_again(subject: Subject, more: More, base: Path, say: Callable[[str], 
     """Return what takes the models themselves, one after the other."""
     step = max(1, len(subject.tasks) // ROWS)
     places = list(range(0, len(subject.tasks), step))[:ROWS]
-    wordings = RULES if more.wordings is None else read_wordings(more.wordings, base)
-    probe = general_probe() if "forgetting" in more.measures else None
+    wordings = RULES if more.paraphrases is None else read_wordings(more.paraphrases, base)
+    probe: Probe | None = None
     found: dict[str, dict[str, Any]] = {name: {} for name in more.measures}
     general, rows = {}, {}
     for arm, open_model in subject.opened.items():
@@ -145,19 +146,26 @@ def _asked_again(subject: Subject, more: More, base: Path, say: Callable[[str], 
                 found["calibration"][arm] = _calibrated(subject, model, asker, places)
             if "abstention" in found:
                 found["abstention"][arm] = _abstention(subject, model, asker, places)
-            if probe is not None and isinstance(asker, Renderer):
+            if "forgetting" in found and isinstance(asker, Renderer):
+                probe = probe or general_probe(seen_by(model.found))  # the first model's, so that all are asked the same rows
                 general[arm] = general_answers(model, asker, probe, between=subject.asking.between)
+            if more.harness and not isinstance(asker, Renderer):
+                raise UsageError(f"--harness asks a model to continue texts, and {arm} answers through a head of its own.")
             if more.harness:
                 say(f"lm-evaluation-harness: {', '.join(more.harness)} of {arm}")
                 folder = None if more.harness_folder is None else Path(more.harness_folder)
                 rows[arm] = harness_rows(model, more.harness, folder=folder)
-    if probe is not None:
-        first, *others = general or {"": None}
-        found["forgetting"] = {arm: changed(general[first], general[arm], probe) for arm in others}
-        if not others:
-            why = HEAD if not general else "there is nothing that it was tuned from to compare with."
-            found["forgetting"] = {subject.main: not_applicable(why)}
+    if "forgetting" in found:
+        found["forgetting"] = _forgotten(general, probe, subject.main)
     return {**found, **({"harness": harness_table(rows)} if rows else {})}
+
+
+def _forgotten(general: Mapping[str, General], probe: Probe | None, main: str) -> dict[str, Any]:
+    """Return what each arm lost on the general probe beside the first one, or why nothing can be said."""
+    first, *others = general or [main]
+    if not others or probe is None:
+        return {main: not_applicable("there is nothing that it was tuned from to compare with." if general else HEAD)}
+    return {arm: changed(general[first], general[arm], probe) for arm in others}
 
 
 def _right(subject: Subject, answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
@@ -179,7 +187,7 @@ def _samples(subject: Subject, model: Model, asker: Asker, tasks: Sequence[Task]
     return [[sample[place] for sample in drawn] for place in range(len(tasks))]
 
 
-def _consistency(subject: Subject, model: Model, asker: Asker, places: Sequence[int], wordings: Any) -> dict[str, Any]:
+def _consistency(subject: Subject, model: Model, asker: Asker, places: Sequence[int], wordings: Wordings) -> dict[str, Any]:
     """Return how far a model agrees with itself over samples, and over wordings of the question, and is right in all of them."""
     tasks = [subject.tasks[place] for place in places if subject.tasks[place].messages]
     if not tasks or subject.score.needs != "text" or any(task.expected.spans is not None for task in tasks):

@@ -38,8 +38,8 @@ def evaluate(
         list[str] | None, typer.Option("--slice", help="scores by label, length, file or a column of the rows; repeatable")
     ] = None,
     worst: Annotated[int, typer.Option("--worst", min=0, help="show so many of the rows that are answered worst")] = 0,
-    wordings: Annotated[
-        str | None, typer.Option("--wordings", help="for consistency: a file with the columns question and paraphrases")
+    paraphrases: Annotated[
+        str | None, typer.Option("--paraphrases", help="for consistency: a file with the columns question and paraphrases")
     ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", help="a model, or the address of a server, that says which answer is better")
@@ -62,7 +62,7 @@ def evaluate(
         measures=tuple(measure or ()),
         slices=tuple(slice or ()),
         worst=worst,
-        wordings=wordings,
+        paraphrases=paraphrases,
         judge=judge,
         judge_model=judge_model,
         people=people,

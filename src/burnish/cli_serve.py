@@ -12,6 +12,9 @@ import typer
 
 from burnish.errors import UsageError
 
+PASSAGES = 2
+"""Passages put above a question, as many as `burnish chat` takes."""
+
 
 def serve(
     models: Annotated[
@@ -31,6 +34,10 @@ def serve(
         ),
     ] = None,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="a further name of this server; repeatable")] = None,
+    documents: Annotated[
+        str | None,
+        typer.Option("--documents", help="file, folder or set by name to look in, for answers with passages on the page"),
+    ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="folder of the runs that the page shows, and of fine-tuning jobs")] = Path(
         "runs"
     ),
@@ -43,4 +50,10 @@ def serve(
         if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart"):
             raise
         raise UsageError(f"`burnish serve` needs {error.name}, which is not installed: pip install 'burnish[serve]'") from None
-    run(models, base=base, host=host, port=port, key_file=key_file, hosts=tuple(allow_host or ()), runs=runs, jobs=jobs)
+    look = None
+    if documents is not None:
+        from burnish.starting import looking_in
+
+        look = looking_in(documents, PASSAGES)
+    named = tuple(allow_host or ())
+    run(models, base=base, host=host, port=port, key_file=key_file, hosts=named, runs=runs, jobs=jobs, look=look)

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from fastapi import APIRouter, FastAPI
 
 from burnish import __version__
-from burnish.serve import chat, classify, completions, embeddings, jobs, status
+from burnish.serve import chat, classify, completions, drafts, embeddings, feedback, jobs, page, runs_view, status
 from burnish.serve.engine import Event, Ticket, hand_over
 from burnish.serve.guard import Guard
 from burnish.serve.problems import answer_with_envelopes
@@ -35,6 +35,10 @@ ROUTES: tuple[Routes, ...] = (
     classify.routes,
     embeddings.routes,
     jobs.routes,
+    page.routes,
+    runs_view.routes,
+    feedback.routes,
+    drafts.routes,
 )
 """Everything that the server answers to."""
 

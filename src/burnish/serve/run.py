@@ -17,7 +17,7 @@ import uvicorn
 from burnish.errors import UsageError
 from burnish.serve.app import create_app
 from burnish.serve.served import Served, split_name
-from burnish.serve.settings import Settings, hash_of, is_loopback, new_key
+from burnish.serve.settings import Look, Settings, hash_of, is_loopback, new_key
 from burnish.terminal import say
 
 SHORTEST_KEY = 16
@@ -33,10 +33,19 @@ def run(
     hosts: tuple[str, ...],
     runs: Path,
     jobs: int = 1,
+    look: Look | None = None,
 ) -> None:
-    """Open the models, listen, and answer until a signal comes."""
+    """Open the models, listen, and answer until a signal comes; `look` finds passages of documents for the page."""
     key, fresh = _key(host, key_file)
-    settings = Settings(host=host, port=port, key_hash=None if key is None else hash_of(key), hosts=hosts, runs=runs, jobs=jobs)
+    settings = Settings(
+        host=host,
+        port=port,
+        key_hash=None if key is None else hash_of(key),
+        hosts=hosts,
+        runs=runs,
+        jobs=jobs,
+        look=look,
+    )
     with _listener(host, port) as listener:
         served = Served(settings=settings)
         for name, model in map(split_name, [*models, *([base] if base else [])]):

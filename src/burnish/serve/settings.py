@@ -9,10 +9,14 @@ import hashlib
 import ipaddress
 import secrets
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from burnish.retrieval import Passage
+
 MEGABYTE = 1 << 20
+Look = Callable[[str], Sequence[Passage]]
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -29,6 +33,8 @@ class Settings:
     key_hash: bytes | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = ()
     runs: Path = Path("runs")
+    look: Look | None = field(default=None, repr=False)
+    """What finds passages of the server's documents for a question; None: there are none."""
     body_bytes: int = 4 * MEGABYTE
     """Of a request that is not an upload (multipart/form-data)."""
     upload_bytes: int = 512 * MEGABYTE
