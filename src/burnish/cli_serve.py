@@ -35,7 +35,8 @@ def serve(
     ] = None,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="a further name of this server; repeatable")] = None,
     documents: Annotated[
-        str | None, typer.Option("--documents", help="file, folder or set by name to look in, for answers with passages on the page")
+        str | None,
+        typer.Option("--documents", help="file, folder or set by name to look in, for answers with passages on the page"),
     ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="folder of the runs that the page shows, and of fine-tuning jobs")] = Path(
         "runs"
