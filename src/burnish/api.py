@@ -19,7 +19,9 @@ from typing import Any
 
 import burnish
 from burnish import config, runs
+from burnish.api_compare import compare
 from burnish.api_evaluate import evaluate
+from burnish.api_evaluate_more import More
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
 from burnish.config_schema import RunConfig, as_choice, as_data, as_model
@@ -230,14 +232,16 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
 
 
 # Importing a module makes it an attribute of its package. Without this, burnish.tune would be the module and not the verb.
-for verb in (tune, evaluate, decide):
+for verb in (tune, evaluate, compare, decide):
     setattr(burnish, verb.__name__, verb)
 
 __all__ = [
     "Loaded",
+    "More",
     "RunConfig",
     "Watch",
     "check",
+    "compare",
     "decide",
     "demo",
     "evaluate",
