@@ -199,6 +199,7 @@ PAINS: dict[str, Pain] = {
         "LLaMA-Factory#8817, LLaMA-Factory#10111, text-generation-webui#5112",
         (
             "test_jobs.py::test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been",
+            "test_jobs_run.py::test_pain_20_a_server_that_is_killed_and_started_again_ends_the_job",
             "test_jobs_run.py::test_pain_20_a_server_that_comes_later_finds_the_running_process_again",
         ),
     ),
