@@ -15,7 +15,7 @@ from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, against, each_slice, compare, examples_table, fitting_scores, resolve_scores
+from burnish.evaluate import Asking, against, compare, each_slice, examples_table, fitting_scores, resolve_scores
 from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.finish_single import compare_singles
