@@ -54,6 +54,7 @@ MAY_STAND_TOGETHER = {
     ("devices", "errors"),
     ("environment", "__init__"),
     ("__main__", "cli"),
+    ("export", "merge"),
 }
 """Imports within a row, each one deliberate: (who imports, what)."""
 

@@ -248,6 +248,12 @@ def _begun_with(resolved: Resolved, loaded: Loaded, folder: Path) -> str:
     return str(fresh_folder(resolved.config.model, loaded.model.tokenizer, seed=seed, beside=folder.parent).resolve())
 
 
+def held_out_rows(folder: Path, task: str | None, *, limit: int | None) -> list[Task]:
+    """Return the rows that a run held out, of one task or its first, read again. Raises what `evaluate` raises of them."""
+    held_out = _held_out(folder, task, scores=(), limit=limit)[1]
+    return next(iter(held_out.values()))
+
+
 def _held_out(folder: Path, task: str | None, *, scores: Sequence[str], limit: int | None) -> tuple[Plan, dict[str, list[Task]]]:
     """Return the plan of a run with the scores that are asked for, and its held-out rows by task, read again.
 
