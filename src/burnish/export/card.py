@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from burnish.export.bundle import Made
 
 RELATION = {"adapter": "adapter", "vllm": "adapter", "gguf": "quantized", "ollama": "quantized"}
+SAMPLES = tuple(f"{name}.jsonl" for name in ("chat", "extract", "instruct", "support"))
 ARMS = ("base", "tuned", "difference", "baseline")
 
 
@@ -128,6 +129,8 @@ def licence_of(source: str) -> str:
         entry = PUBLIC.get(source.removeprefix("public:").split("/")[0])
         return entry.licence if entry is not None else "not stated"
     place = Path(source).expanduser()
+    if place.is_absolute() and place.name in SAMPLES and place.parent.name == "samples":
+        return "Apache-2.0, written for burnish"
     folder = place if place.is_dir() else place.parent
     if place.is_absolute() and folder.is_dir():
         for name in ("LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "LICENCE.md"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from burnish import __version__
 from burnish.errors import BurnishError, ModelError, UsageError
 from burnish.export.bundle import Made, step_failed
 from burnish.export.gguf_network import FAMILIES, refuse_network, tensors, write_figures
-from burnish.export.gguf_tokenizer import Vocabulary, vocabulary, write_vocabulary
+from burnish.export.gguf_tokenizer import Vocabulary, composes, vocabulary, write_vocabulary
 from burnish.export.parity import Check, logits_checks, texts_check, tokens_check, tuned_logits
 from burnish.export.subject import Choices, Probe, Subject, dialogs, probes, rendered, texts
 from burnish.merge import exact, merge_in_place
@@ -87,6 +88,8 @@ def fill(subject: Subject, folder: Path, choices: Choices) -> Made:
     notes = []
     if update is not None and update["kept"] < 0.9:
         notes.append(f"Stored as {choices.bits}, {update['kept']:.0%} of what tuning changed is kept; the logits above tell what that costs.")
+    if composes(subject.model.tokenizer):
+        notes.append("Its tokenizer composes accents (NFC) and llama.cpp does not: text whose accents stand apart has other tokens there.")
     return Made(checks, choices.bits, _use(choices, name, subject), facts, notes)
 
 
@@ -182,7 +185,8 @@ def compare(subject: Subject, path: Path, rows: list[Probe], expected: list[np.n
 
     opened = Opened.of(path)
     own = subject.model.tokenizer
-    checks = [tokens_check("tokens", texts(subject), lambda text: token_ids(own, text), opened.tokenize)]
+    compared = [normalize("NFC", text) for text in texts(subject)] if composes(own) else texts(subject)
+    checks = [tokens_check("tokens", compared, lambda text: token_ids(own, text), opened.tokenizer())]
     if subject.settings.get("form") != "text":
         shapes = dialogs(subject)
         teller = opened.template_teller()

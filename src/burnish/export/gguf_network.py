@@ -72,10 +72,14 @@ def refuse_network(config: Any) -> None:
         problem = "its sliding layers turn at another rate than llama.cpp takes for granted (10000)"
     elif kind in ("qwen2", "qwen3") and getattr(config, "use_sliding_window", False):
         problem = "its attention slides, which llama.cpp does not do for Qwen"
-    elif config.hidden_act not in ("silu", "gelu_pytorch_tanh", "gelu"):
-        problem = f"its activation is {config.hidden_act!r}"
+    elif _activation(config) not in (("gelu_pytorch_tanh",) if kind.startswith("gemma") else ("silu",)):
+        problem = f"its activation is {_activation(config)!r}"
     if problem:
         raise ModelError(f"{problem}. {CONVERTER}")
+
+
+def _activation(config: Any) -> str:
+    return str(getattr(config, "hidden_activation", None) or config.hidden_act)
 
 
 def _usual_scale(config: Any) -> bool:

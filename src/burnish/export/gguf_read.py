@@ -10,7 +10,7 @@ Sources: the GGUF specification; llama.cpp's graphs of llama, qwen2, qwen3, gemm
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,9 +63,9 @@ class Opened:
         part = self.parts[name]
         return torch.from_numpy(gguf.dequantize(part.data, part.tensor_type).astype(np.float32))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a text, marks in it taken as such, nothing put before or after it."""
-        return cutter(self.facts)(text)
+    def tokenizer(self) -> Callable[[str], list[int]]:
+        """Return what gives the tokens of a text, marks in it taken as such, nothing put before or after it."""
+        return cutter(self.facts)
 
     def template_teller(self) -> Any:
         """Return what `render_prompt` needs of a tokenizer: the template and the special tokens, from the file alone."""

@@ -67,10 +67,18 @@ def vocabulary(tokenizer: Any, *, rows: int, end_ids: Sequence[int], starts: boo
         _refuse_other_pieces(raw)
         first = _space_first(raw)
         return Vocabulary("llama", "default", tokens, kinds, [], _scores(tokens, merges, kinds), first, ids, starts)
+    if raw.get("normalizer") is not None and not composes(tokenizer):
+        raise ModelError(f"its tokenizer changes text first ({json.dumps(raw['normalizer'])[:120]}), and llama.cpp would not.")
     pre = _rule(raw)
     if bool(model.get("ignore_merges")) != (pre in WHOLE_FIRST):
         raise ModelError(f"its tokenizer merges whole words otherwise than llama.cpp does under the rule {pre!r}.")
     return Vocabulary("gpt2", pre, tokens, kinds, merges, [], False, ids, starts)
+
+
+def composes(tokenizer: Any) -> bool:
+    """Return whether a tokenizer composes characters first (NFC), as Qwen's does and llama.cpp does not: most text is composed already."""
+    normalizer = json.loads(tokenizer.backend_tokenizer.to_str()).get("normalizer") or {}
+    return normalizer.get("type") == "NFC"
 
 
 def _tokens(raw: Mapping[str, Any], rows: int) -> tuple[list[str], list[int]]:

@@ -52,7 +52,8 @@ class Subject:
     def base(self) -> str:
         """The base by the name that a reader can look up: a hub's or a bundled one as it is, of a local folder its last part."""
         found = self.model.found
-        name = str(self.settings.get("base") or found.base)
+        told = None if self.is_adapter else (self.report.get("run") or {}).get("model")
+        name = str(self.settings.get("base") or told or found.base)
         place = Path(name).expanduser()
         return place.name if place.is_absolute() or place.exists() else name
 
@@ -172,7 +173,9 @@ def rendered(subject: Subject, messages: Sequence[Message]) -> str:
 
 def texts(subject: Subject) -> list[str]:
     """Return texts on which tokenizers are compared: the rendered dialogs, the rows, and pieces on which tokenizers disagree."""
-    found = list(ODD)
+    # A term that was added is found in text as a word of its own.
+    added = subject.model.tokenizer.get_added_vocab()
+    found = [*ODD, *(f"the {term} there" for term in list(added)[:64])]
     if not subject.has_head and subject.settings.get("form") != "text":
         found += [rendered(subject, messages) for messages in dialogs(subject)]
     found += [task.text if task.text is not None else plain(task.messages[-1].content) for task in subject.tasks if _text(task)]
