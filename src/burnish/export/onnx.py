@@ -80,6 +80,7 @@ def _dense(subject: Subject) -> Any:
 
 def _write(network: Any, rows: Sequence[Probe], path: Path, *, span: bool) -> None:
     """Trace the network on two rows of unequal length and write it, weights inside the file where it can hold them."""
+    import logging
     import warnings
 
     import torch
@@ -102,8 +103,11 @@ def _write(network: Any, rows: Sequence[Probe], path: Path, *, span: bool) -> No
 
     ids_BT, mask_BT = padded([probe.tokens_T for probe in (*rows, *rows)[:2]], int(network.config.pad_token_id or 0))
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    told = logging.getLogger("torch.onnx")
+    level = told.level
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        told.setLevel(logging.ERROR)  # it tells of libraries that are not installed and not needed
         program: Any = torch.onnx.export(
             Scores().eval(),
             (torch.as_tensor(ids_BT), torch.as_tensor(mask_BT)),
@@ -113,6 +117,7 @@ def _write(network: Any, rows: Sequence[Probe], path: Path, *, span: bool) -> No
             dynamic_shapes=(dynamic, dynamic),
             verbose=False,
         )
+    told.setLevel(level)
     program.save(str(path))
 
 

@@ -18,7 +18,7 @@ from burnish.data.render_heads import HeadRenderer
 from burnish.data.template import render_prompt
 from burnish.errors import DataError
 from burnish.models import Model, virtual
-from burnish.types import Message, Task, plain
+from burnish.types import Message, Task, Text, content, plain
 from burnish.types import Sequence as Row
 
 Bits = Literal["F16", "Q8_0", "Q4_0"]
@@ -112,7 +112,7 @@ def probes(subject: Subject, *, numbers: int = 1 << 27) -> list[Probe]:
     each = max(2, numbers // max(1, width * len(rows)))
     found = []
     for row in rows:
-        tokens_T = np.asarray(row.tokens_T[:LONGEST] if subject.renderer is None or not subject.has_head else row.tokens_T)
+        tokens_T = np.asarray(row.tokens_T if subject.has_head else row.tokens_T[:LONGEST])
         count = min(each, len(tokens_T))
         places_P = np.unique(np.linspace(0, len(tokens_T) - 1, count).round().astype(np.int64))
         found.append(Probe(tokens_T.astype(np.int64), places_P, row))
@@ -123,7 +123,9 @@ def _rows(subject: Subject, task: Task) -> list[Row]:
     """Return a task as sequences: for a head what it reads, else the prompt with the accepted answer where there is one."""
     renderer = subject.renderer
     if isinstance(renderer, HeadRenderer):
-        windows = renderer.windows(task.expected.asked or task, learn=False)
+        text = task.text if task.text is not None else plain(task.messages[-1].content) if task.messages else ""
+        row = Text(text=text, origin=task.origin) if renderer.spec.restores else task.expected.asked or task
+        windows = renderer.windows(row, learn=False)
         return renderer.within([window.sequence for window in windows], "cut")
     try:
         return [row for row in renderer.likelihood(task) if row.length > 1]
@@ -161,8 +163,6 @@ def shapes(system: str) -> list[tuple[Message, ...]]:
 
 
 def _message(role: Any, text: str) -> Message:
-    from burnish.types import content
-
     return Message(role=role, content=content(text))
 
 
