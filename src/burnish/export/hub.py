@@ -77,7 +77,7 @@ def upload(subject: Subject, folder: Path, choices: Choices) -> Mapping[str, Any
     except Exception as error:
         raise _told("making the repository", error, token) from None
     try:
-        commit = api.upload_folder(repo_id=repo, folder_path=str(folder), commit_message="Model exported by burnish")
+        commit = api.create_commit(repo, _operations(folder), commit_message="Model exported by burnish")
         hold([_fetched(api, repo, folder)], to="hub")
     except BaseException as error:
         with suppress(Exception):
@@ -86,6 +86,14 @@ def upload(subject: Subject, folder: Path, choices: Choices) -> Mapping[str, Any
             raise
         raise _told("sending the files", error, token) from None
     return {"url": str(url), "commit": getattr(commit, "oid", None)}
+
+
+def _operations(folder: Path) -> list[Any]:
+    """Return every file of a folder as a part of one commit, which is there as a whole or not at all."""
+    from huggingface_hub import CommitOperationAdd
+
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=str(path)) for path in files]
 
 
 def _fetched(api: Any, repo: str, folder: Path) -> Check:
@@ -110,5 +118,6 @@ def _refuse_token_in(folder: Path, token: str | None) -> None:
 
 def _told(step: str, error: Exception, token: str | None) -> RunError:
     """Return the error of a step with the hub, the token blanked out whatever the library put into its message."""
-    text = redact(str(error)).replace(token or "\0", "***")
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    text = redact(f"{error}{cause}").replace(token or "\0", "***")
     return step_failed(step, RuntimeError(text), to="hub")
