@@ -24,8 +24,22 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 256,
     "initializer_range": 0.1,
 }
-STRETCHED = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 500000.0}  # fmt: skip
-GEMMA = {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 8, "num_hidden_layers": 6, "hidden_size": 32, "num_attention_heads": 2}  # fmt: skip
+STRETCHED = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+    "rope_theta": 500000.0,
+}
+GEMMA = {
+    "head_dim": 256,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 8,
+    "num_hidden_layers": 6,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+}
 
 NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {"tie_word_embeddings": False}),
@@ -116,8 +130,12 @@ def network_folder(folder: Path, kind: str = "llama", *, tokenizer: Any = None, 
         tokenizer.chat_template = template
     name, values = NETWORKS[kind]
     config = getattr(transformers, name)(
-        vocab_size=len(tokenizer) + 8, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id, **{**SIZES, **values}
-    )  # fmt: skip
+        vocab_size=len(tokenizer) + 8,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        **{**SIZES, **values},
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = transformers.AutoModelForCausalLM.from_config(config)

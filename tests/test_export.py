@@ -30,7 +30,11 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     make_stub(folder / "stub")
     write_rows(folder / "rows.jsonl")
-    changes: dict[str, Any] = {"data__system": "Answer with a colour.", "data__prompt": "Question: {text}", "train__learning_rate": 0.02}
+    changes: dict[str, Any] = {
+        "data__system": "Answer with a colour.",
+        "data__prompt": "Question: {text}",
+        "train__learning_rate": 0.02,
+    }
     done = cli("tune", write_run(folder, folder / "stub", **changes), folder=folder)
     assert done.code == 0, done.err
     return folder / "out"
@@ -87,7 +91,10 @@ def test_vllm_gets_the_adapter_its_rank_and_the_template(run_dir: Path, tmp_path
     assert command.startswith("exec vllm serve ") and "--enable-lora" in command and '"$@"' in command
     words = told["use"].split()
     assert words[words.index("--max-lora-rank") + 1] in ("8", "16")
-    assert words[words.index("--lora-modules") + 1] == f"out={out}" and words[words.index("--chat-template") + 1] == f"{out}/chat_template.jinja"
+    assert (
+        words[words.index("--lora-modules") + 1] == f"out={out}"
+        and words[words.index("--chat-template") + 1] == f"{out}/chat_template.jinja"
+    )
     assert any("adds no system message" in note for note in told["notes"])
 
 
@@ -110,8 +117,19 @@ def test_the_card_says_what_the_run_recorded(run_dir: Path, tmp_path: Path) -> N
     report, data = (json.loads((run_dir / name).read_text()) for name in ("report.json", "data.json"))
     assert data["sources"][0]["sha256"] in text and "rows.jsonl" in text
     row = report["scores"]["bits_per_byte"]
-    assert f"{row['tuned']['mean']:.3f} ({row['tuned']['low']:.3f} to {row['tuned']['high']:.3f})" in text and f"| {row['n']} |" in text
-    for part in ("## Intended use", "## Data", "## Scores", "## What it forgot", "## Licence", "## Compared", "Answer with a colour."):
+    assert (
+        f"{row['tuned']['mean']:.3f} ({row['tuned']['low']:.3f} to {row['tuned']['high']:.3f})" in text
+        and f"| {row['n']} |" in text
+    )
+    for part in (
+        "## Intended use",
+        "## Data",
+        "## Scores",
+        "## What it forgot",
+        "## Licence",
+        "## Compared",
+        "Answer with a colour.",
+    ):
         assert part in text, part
     assert "not stated" in text, "nobody said which licence the rows have"
     assert str(run_dir.parent) not in text and str(Path.home()) + "/" not in text
@@ -135,7 +153,9 @@ def test_without_output_it_lies_in_the_run(run_dir: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------------- the gate
 
 
-def test_a_merge_that_changes_the_model_fails_and_leaves_nothing(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_that_changes_the_model_fails_and_leaves_nothing(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pain 3: the model is worse once merged: exit code 1, the step by name, no folder, not even an empty one above it."""
     from burnish.export import merged
 
@@ -215,7 +235,9 @@ def test_what_is_no_number_never_passes() -> None:
         (("--to", "hub", "--repo", "no name"), "(given: 'no name')"),
     ],
 )
-def test_a_users_mistake_is_told_before_anything_is_written(words: tuple[str, ...], reason: str, run_dir: Path, tmp_path: Path) -> None:
+def test_a_users_mistake_is_told_before_anything_is_written(
+    words: tuple[str, ...], reason: str, run_dir: Path, tmp_path: Path
+) -> None:
     done = cli("export", run_dir, *words, "--output", tmp_path / "out", *FEW)
     assert done.code == 2 and reason in done.message, done.message
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +247,9 @@ def test_a_model_that_is_no_run_needs_rows(run_dir: Path, tmp_path: Path) -> Non
     stub = run_dir.parent / "stub"
     done = cli("export", stub, "--to", "gguf", "--output", tmp_path / "out")
     assert done.code == 2 and "no held-out rows to compare the export on. Give some: --data FILE" in done.message
-    done = cli("export", stub, "--to", "gguf", "--output", tmp_path / "out", "--data", run_dir.parent / "rows.jsonl", *FEW, "--json")
+    done = cli(
+        "export", stub, "--to", "gguf", "--output", tmp_path / "out", "--data", run_dir.parent / "rows.jsonl", *FEW, "--json"
+    )
     assert done.code == 0 and done.json["rows_from"] == "of rows.jsonl"
     with pytest.raises(ModelError, match="is no adapter"):
         export(subject(stub), "adapter", Choices(tmp_path / "adapter"))

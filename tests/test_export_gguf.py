@@ -78,8 +78,14 @@ def fails(one: Any, folder: Path, step: str, **choices: Any) -> str:
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("pairs not turned", "llama"), ("norm without its one", "gemma2"), ("wrong rate", "llama"), ("not stretched", "llama stretched"), ("a layer of another", "qwen3")],
-)  # fmt: skip
+    [
+        ("pairs not turned", "llama"),
+        ("norm without its one", "gemma2"),
+        ("wrong rate", "llama"),
+        ("not stretched", "llama stretched"),
+        ("a layer of another", "qwen3"),
+    ],
+)
 def test_a_fault_in_writing_weights_is_seen(fault: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pain 4: a GGUF file gives gibberish: the gate can fail, and then nothing is left."""
     one = subject(network_folder(tmp_path / "network", kind))
@@ -217,7 +223,9 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_stub(tmp_path_factory.mktemp("gguf") / "stub")
 
 
-def tuned(stub: Path, folder: Path, *, terms: tuple[str, ...] = (), rate: float = 2e-2, technique: str = "lora", **options: Any) -> Path:
+def tuned(
+    stub: Path, folder: Path, *, terms: tuple[str, ...] = (), rate: float = 2e-2, technique: str = "lora", **options: Any
+) -> Path:
     model = load_model(str(stub), cpu())
     if terms:
         add_terms(model, list(terms))
@@ -239,7 +247,9 @@ def test_an_adapter_is_merged_on_the_way_and_its_update_measured(stub: Path, tmp
         expected = one.model.plain()(input_ids=torch.as_tensor(tokens_T)[None]).logits[0].numpy()
         base = load_model(str(stub), cpu()).plain()(input_ids=torch.as_tensor(tokens_T)[None]).logits[0].numpy()
     found = logits(opened, [tokens_T], [np.arange(20)])
-    assert difference([expected], found).share < 2e-3 < difference([base], found).share, "the file holds the base, not what was tuned"
+    assert difference([expected], found).share < 2e-3 < difference([base], found).share, (
+        "the file holds the base, not what was tuned"
+    )
     few = export(one, "gguf", Choices(tmp_path / "few", bits="Q4_0"))
     assert few["update"]["error"] > 0.1 > made["update"]["error"]
 
@@ -317,7 +327,9 @@ def test_a_prompt_method_is_refused_before_anything_is_written(stub: Path, tmp_p
 @pytest.mark.parametrize("tokens", ["bytes", "pieces"])
 def test_llama_cpp_itself_says_the_same(kind: str, tokens: str, tmp_path: Path) -> None:
     """Pain 4: the file is opened by llama.cpp, built from its source package: same tokens, same logits."""
-    llama = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not here: pip install --no-binary llama-cpp-python llama-cpp-python")
+    llama = pytest.importorskip(
+        "llama_cpp", reason="llama-cpp-python is not here: pip install --no-binary llama-cpp-python llama-cpp-python"
+    )
     one = subject(network_folder(tmp_path / "network", kind, tokenizer=piece_tokenizer() if tokens == "pieces" else None))
     export(one, "gguf", Choices(tmp_path / "out"))
     path = only(tmp_path / "out")

@@ -33,8 +33,10 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
 
     with hub() as held:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", held.url)
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path_factory.mktemp("client") / "harnesses.json"))
+        # The client asks the public hub for a list of programs that may be calling it, unless it has one of today.
+        listed = tmp_path_factory.mktemp("client") / "harnesses.json"
+        listed.write_text('{"harnesses": []}')
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(listed))
         monkeypatch.setenv("HF_ENDPOINT", held.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
@@ -51,7 +53,9 @@ def test_a_repository_is_private_complete_and_opens(folder: Path, here: Hub, tmp
     assert done.code == 0, done.err
     assert here.repositories == {"owner/tuned": True} and len(here.commits) == 1 and here.deleted == []
     assert here.tokens == {f"Bearer {TOKEN}"}
-    kept = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name not in ("manifest.json", "export.json")}
+    kept = {
+        path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name not in ("manifest.json", "export.json")
+    }
     assert {name: here.files[name] for name in kept} == kept, "what was sent is what lies here"
     assert {"README.md", "model.safetensors", "config.json", "chat_template.jinja", "tokenizer.json"} <= here.files.keys()
     for name, data in {**here.files, **kept}.items():

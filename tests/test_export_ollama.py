@@ -21,7 +21,12 @@ from stub import stub_tokenizer
 
 # ------------------------------------------------------------------------------------------------------------ Go's template language
 
-VALUES = {"System": "be brief", "Empty": "", "N": 3, "Messages": [{"Role": "user", "Content": "a"}, {"Role": "assistant", "Content": "b {{ c"}]}
+VALUES = {
+    "System": "be brief",
+    "Empty": "",
+    "N": 3,
+    "Messages": [{"Role": "user", "Content": "a"}, {"Role": "assistant", "Content": "b {{ c"}],
+}
 CASES = [
     ("plain {{ .System }} text", "plain be brief text"),
     ("a {{- .System -}} b", "abe briefb"),
@@ -89,7 +94,9 @@ def test_go_itself_writes_the_same(tmp_path: Path) -> None:
             asked.append({"Template": template, "Values": {"Messages": joined, "System": system}})
             wanted.append(ollama_prompt(template, dialog))
     (tmp_path / "main.go").write_text(GO)
-    done = subprocess.run(["go", "run", "main.go"], cwd=tmp_path, input=json.dumps(asked), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["go", "run", "main.go"], cwd=tmp_path, input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == wanted
 
 

@@ -81,5 +81,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}), and the model card needs it. Put it back, or delete it.") from error
+        raise DataError(
+            f"{path} cannot be read as JSON ({error}), and the model card needs it. Put it back, or delete it."
+        ) from error
     return found if isinstance(found, dict) else {}

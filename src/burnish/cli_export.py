@@ -19,7 +19,9 @@ def export(
     to: Annotated[str, typer.Option("--to", help="adapter, merged, gguf, ollama, vllm, onnx or hub")],
     output: Annotated[str | None, typer.Option("--output", help="folder of the result; not given: RUN_DIR/export/TARGET")] = None,
     bits: Annotated[str | None, typer.Option("--bits", help="of gguf and ollama: F16, Q8_0 or Q4_0")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="of whole models: auto (the base's), float32, bfloat16, float16")] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="of whole models: auto (the base's), float32, bfloat16, float16")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option("--tolerance", help="largest difference that is accepted")] = None,
     data: Annotated[str | None, typer.Option("--data", help="rows to compare on; not given: the run's own held-out rows")] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="rows to compare on, at most")] = 64,
@@ -29,7 +31,9 @@ def export(
     repo: Annotated[str | None, typer.Option("--repo", help="of hub: OWNER/NAME of a new repository")] = None,
     public: Annotated[bool, typer.Option("--public", help="of hub: let everybody see it")] = False,
     licence: Annotated[str | None, typer.Option("--license", help="of the result, for its card, such as apache-2.0")] = None,
-    force: Annotated[bool, typer.Option("--force", help="of whole models: write it although rounding would lose the update")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="of whole models: write it although rounding would lose the update")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a tuned model for other programs, compared with the tuned model before it gets its name."""
@@ -62,7 +66,9 @@ def export(
     size = sum(made["files"].values())
     print(f"{made['output']}: {to}, stored as {made['stored']}, {len(made['files'])} files, {_size(size)}")
     for check in made["checks"]:
-        print(f"  {check['step']}: {check['measure']} {check['difference']:.3g} on {check['n']:,} {check['of']} (allowed: {check['tolerance']:.3g})")
+        print(
+            f"  {check['step']}: {check['measure']} {check['difference']:.3g} on {check['n']:,} {check['of']} (allowed: {check['tolerance']:.3g})"
+        )
     for note in made["notes"]:
         print(f"  note: {note}")
     print(f"Use it: {made['use']}")

@@ -58,7 +58,9 @@ def fill(subject: Subject, folder: Path, choices: Choices) -> Made:
         raise step_failed("opening it with PEFT", error, to="adapter") from error
     notes = []
     if quantised is not None:
-        notes.append(f"It was trained on a base quantised as {quantised.get('kind')}: on the base as it lies it answers a little otherwise.")
+        notes.append(
+            f"It was trained on a base quantised as {quantised.get('kind')}: on the base as it lies it answers a little otherwise."
+        )
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     facts = {"peft_type": config.get("peft_type"), "rank": config.get("r")}
     return Made(checks, "float32", _use(subject, choices), facts, notes)

@@ -58,7 +58,12 @@ def _head(subject: Subject, choices: Choices, target: str) -> str:
 
 def _pipeline(subject: Subject) -> str:
     kind = subject.model.spec.kind if subject.model.spec is not None else ""
-    kinds = {"sequence": "text-classification", "token": "token-classification", "span": "question-answering", "masked": "fill-mask"}
+    kinds = {
+        "sequence": "text-classification",
+        "token": "token-classification",
+        "span": "question-answering",
+        "masked": "fill-mask",
+    }
     return kinds.get(kind, "text-generation")
 
 
@@ -86,7 +91,9 @@ def _form(subject: Subject) -> str:
         return "It continues plain text: it was not taught to answer."
     system, prompt = subject.settings.get("system"), subject.settings.get("prompt")
     said = "It answers in its own chat template (`chat_template.jinja`, or inside the file)."
-    said += f"\n\nIt was taught with this system message, without which it answers worse:\n\n```text\n{system}\n```" if system else ""
+    said += (
+        f"\n\nIt was taught with this system message, without which it answers worse:\n\n```text\n{system}\n```" if system else ""
+    )
     said += f"\n\nEach message of a user was put into this prompt:\n\n```text\n{prompt}\n```" if prompt else ""
     return said
 
@@ -148,8 +155,9 @@ def _scores(subject: Subject) -> str:
     lines = [f"| score | {' | '.join(arms)} | n |", "|---" * (len(arms) + 2) + "|"]
     for name, row in scores.items():
         lines.append(f"| {_cell(name)} | {' | '.join(_figure(row.get(arm)) for arm in arms)} | {row.get('n', '?')} |")
-    return "## Scores\n\nOn held-out rows, with 95 % intervals. These are the tuned model's before it was exported; how far the export " + (
-        "differs stands at the end.\n\n" + "\n".join(lines)
+    return (
+        "## Scores\n\nOn held-out rows, with 95 % intervals. These are the tuned model's before it was exported; how far the export "
+        + ("differs stands at the end.\n\n" + "\n".join(lines))
     )
 
 
@@ -200,9 +208,7 @@ def base_licence(subject: Subject) -> str:
 def _checks(made: Made) -> str:
     lines = [f"- {check.line()}" for check in made.checks]
     notes = [f"- {note}" for note in made.notes]
-    return (
-        "## Compared with the tuned model\n\nThe exported files were read again and compared:\n\n" + "\n".join([*lines, *notes])
-    )
+    return "## Compared with the tuned model\n\nThe exported files were read again and compared:\n\n" + "\n".join([*lines, *notes])
 
 
 def _cell(text: Any) -> str:

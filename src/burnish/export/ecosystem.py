@@ -136,7 +136,9 @@ def scores_check(step: str, expected: Sequence[np.ndarray], found: Sequence[np.n
         return Check(step, "scores of another shape:", float("inf"), limit, len(expected), "rows")
     largest = max(float(np.abs(one).max()) for one in expected if one.size)
     worst = max(float(np.abs(one - other).max()) for one, other in zip(expected, found, strict=True) if one.size)
-    return Check(step, "largest difference of a score, as a share of the largest,", worst / max(largest, 1e-30), limit, len(expected), "rows")
+    return Check(
+        step, "largest difference of a score, as a share of the largest,", worst / max(largest, 1e-30), limit, len(expected), "rows"
+    )
 
 
 def head_facts(subject: Subject) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _vocabulary(subject: Subject) -> Vocabulary:
 
 def starts(subject: Subject) -> bool:
     """Return whether what the model was taught begins with the start token, which the runtime then puts there."""
-    bos = subject.model.tokenizer.bos_token
+    bos: Any = subject.model.tokenizer.bos_token
     if bos is None:
         return False
     return subject.settings.get("form") == "text" or rendered(subject, dialogs(subject)[0]).startswith(bos)
@@ -87,9 +87,13 @@ def fill(subject: Subject, folder: Path, choices: Choices) -> Made:
     facts: dict[str, Any] = {"file": name, "bits": choices.bits, "update": update}
     notes = []
     if update is not None and update["kept"] < 0.9:
-        notes.append(f"Stored as {choices.bits}, {update['kept']:.0%} of what tuning changed is kept; the logits above tell what that costs.")
+        notes.append(
+            f"Stored as {choices.bits}, {update['kept']:.0%} of what tuning changed is kept; the logits above tell what that costs."
+        )
     if composes(subject.model.tokenizer):
-        notes.append("Its tokenizer composes accents (NFC) and llama.cpp does not: text whose accents stand apart has other tokens there.")
+        notes.append(
+            "Its tokenizer composes accents (NFC) and llama.cpp does not: text whose accents stand apart has other tokens there."
+        )
     return Made(checks, choices.bits, _use(choices, name, subject), facts, notes)
 
 
@@ -116,7 +120,9 @@ def write_gguf(subject: Subject, path: Path, bits: str) -> dict[str, float] | No
     writer.add_description(f"Tuned from {subject.base} with burnish {__version__}")
     writer.add_base_model_count(1)
     writer.add_base_model_name(0, subject.base)
-    writer.add_file_type({"F16": gguf.LlamaFileType.MOSTLY_F16, "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}.get(bits, gguf.LlamaFileType.MOSTLY_Q4_0))
+    writer.add_file_type(
+        {"F16": gguf.LlamaFileType.MOSTLY_F16, "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}.get(bits, gguf.LlamaFileType.MOSTLY_Q4_0)
+    )
     if bits != "F16":
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     write_figures(writer, config, int(network.get_input_embeddings().weight.shape[0]))

@@ -51,9 +51,7 @@ def refuse_network(config: Any) -> None:
     """Raise ModelError where a network cannot be said in GGUF as it is, with what is in the way."""
     kind = config.model_type
     if kind not in FAMILIES:
-        raise ModelError(
-            f"a network of the type {kind!r} is not written as GGUF here (known: {', '.join(FAMILIES)}). {CONVERTER}"
-        )
+        raise ModelError(f"a network of the type {kind!r} is not written as GGUF here (known: {', '.join(FAMILIES)}). {CONVERTER}")
     rope = dict(getattr(config, "rope_parameters", None) or {})
     ropes = [part for part in rope.values() if isinstance(part, Mapping)] or [rope]
     odd = [str(part.get("rope_type")) for part in ropes if part.get("rope_type", "default") not in ("default", "linear", "llama3")]
@@ -195,6 +193,10 @@ def stretched(config: Any) -> np.ndarray | None:
         return None
     turns = 1.0 / float(rope["rope_theta"]) ** (np.arange(0, _head_dim(config), 2, dtype=np.float64) / _head_dim(config))
     wave = 2 * math.pi / turns
-    low, high, old = float(rope["low_freq_factor"]), float(rope["high_freq_factor"]), float(rope["original_max_position_embeddings"])
+    low, high, old = (
+        float(rope["low_freq_factor"]),
+        float(rope["high_freq_factor"]),
+        float(rope["original_max_position_embeddings"]),
+    )
     smooth = np.clip((old / wave - low) / (high - low), 0.0, 1.0)
     return (1.0 / ((1.0 - smooth) / float(rope["factor"]) + smooth)).astype(np.float32)

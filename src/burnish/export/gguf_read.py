@@ -72,7 +72,9 @@ class Opened:
         tokens = self.facts["tokenizer.ggml.tokens"]
         names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
         found = {
-            name: tokens[self.facts[key]] for short, name in names.items() if (key := f"tokenizer.ggml.{short}_token_id") in self.facts
+            name: tokens[self.facts[key]]
+            for short, name in names.items()
+            if (key := f"tokenizer.ggml.{short}_token_id") in self.facts
         }
         template = self.facts.get("tokenizer.chat_template", "")
         return SimpleNamespace(get_chat_template=lambda tools=None: template, special_tokens_map=found)

@@ -40,7 +40,9 @@ def cutter(facts: Mapping[str, Any]) -> Callable[[str], list[int]]:
     pieces = facts["tokenizer.ggml.model"] == "llama"
     inner = _by_scores(facts) if pieces else _by_merges(facts)
     # A longer mark is found before a shorter one that begins like it.
-    marks = {token: number for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (CONTROL, USER) and token}
+    marks = {
+        token: number for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (CONTROL, USER) and token
+    }
     if not marks:
         return inner
     found = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
@@ -86,7 +88,8 @@ def _by_scores(facts: Mapping[str, Any]) -> Callable[[str], list[int]]:
         parts = list(text)
         while len(parts) > 1:
             best, place = max(
-                ((scores.get(parts[i] + parts[i + 1], float("-inf")), -i) for i in range(len(parts) - 1)), default=(float("-inf"), 0)
+                ((scores.get(parts[i] + parts[i + 1], float("-inf")), -i) for i in range(len(parts) - 1)),
+                default=(float("-inf"), 0),
             )
             if best == float("-inf"):
                 break

@@ -72,7 +72,9 @@ def upload(subject: Subject, folder: Path, choices: Choices) -> Mapping[str, Any
         url = api.create_repo(repo, private=not choices.public, exist_ok=False)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 409:
-            raise UsageError(f"The repository {repo} exists already, and nothing in it was changed. Choose another name: --repo OWNER/NAME") from None
+            raise UsageError(
+                f"The repository {repo} exists already, and nothing in it was changed. Choose another name: --repo OWNER/NAME"
+            ) from None
         raise _told("making the repository", error, token) from None
     except Exception as error:
         raise _told("making the repository", error, token) from None
@@ -100,7 +102,9 @@ def _fetched(api: Any, repo: str, folder: Path) -> Check:
     """Return the check that what arrived has the bytes of what was sent."""
     files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     with tempfile.TemporaryDirectory(prefix="burnish-hub-") as place:
-        wrong = [name for name in files if _digest(Path(api.hf_hub_download(repo, name, local_dir=place))) != _digest(folder / name)]
+        wrong = [
+            name for name in files if _digest(Path(api.hf_hub_download(repo, name, local_dir=place))) != _digest(folder / name)
+        ]
     return Check("fetching it again", "files whose bytes differ:", float(len(wrong)), 0.0, len(files), "files")
 
 
@@ -113,7 +117,9 @@ def _refuse_token_in(folder: Path, token: str | None) -> None:
     """Raise RunError where a file holds the access token, as a run's note of its environment might."""
     for path in folder.rglob("*"):
         if token and path.is_file() and path.suffix != ".safetensors" and token.encode() in path.read_bytes():
-            raise RunError(f"The export to hub failed (step: looking for secrets): {path.name} holds the access token. Nothing was sent.")
+            raise RunError(
+                f"The export to hub failed (step: looking for secrets): {path.name} holds the access token. Nothing was sent."
+            )
 
 
 def _told(step: str, error: Exception, token: str | None) -> RunError:

@@ -8,6 +8,7 @@ byte for byte, on sample dialogs and held-out rows, or the export is refused wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from burnish.data.render import Renderer
@@ -52,7 +53,9 @@ def template_of(subject: Subject) -> str:
         raise ModelError("its chat template holds three quotes in a row, which a Modelfile cannot")
     asked, wanted = samples(subject)
     if wrong := differing(template, asked, wanted, start=start):
-        raise ModelError(f"the template that was made for Ollama writes {len(wrong)} of {len(asked)} dialogs otherwise than the model's own")
+        raise ModelError(
+            f"the template that was made for Ollama writes {len(wrong)} of {len(asked)} dialogs otherwise than the model's own"
+        )
     return template
 
 
@@ -63,6 +66,7 @@ def _start(subject: Subject) -> str:
 
 def _render(subject: Subject) -> Render:
     """Return what renders (role, content) messages by the model's own template."""
+
     def render(messages: Sequence[tuple[str, str]], answers: bool) -> str:
         shown = [template_message(Message(role=role, content=content(text))) for role, text in messages]  # pyright: ignore[reportArgumentType]
         return render_messages(subject.model.tokenizer, shown, None, open_turn=answers)[0]
@@ -93,7 +97,8 @@ def samples(subject: Subject) -> tuple[list[list[tuple[str, str]]], list[str]]:
             bare = [(role, text[len(before) : len(text) - len(after)] if role == "user" else text) for role, text in bare]
         else:
             messages = tuple(
-                Message(role=role, content=content(before + text + after if role == "user" else text)) for role, text in bare
+                replace(one, content=content(before + text + after)) if one.role == "user" else one
+                for one, (_, text) in zip(messages, bare, strict=True)
             )
         try:
             text = rendered(subject, messages)

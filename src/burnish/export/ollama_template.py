@@ -101,7 +101,9 @@ def go_template(shape: Shape, *, start: str, frame: tuple[str, str]) -> str:
         parts.append(f"{{{{ if not .System }}}}{_plain(shape.default)}{{{{ end }}}}")
     parts.append("{{ range $i, $m := .Messages }}")
     parts.append(f'{{{{ if eq $m.Role "user" }}}}{opening}{_plain(frame[0])}{{{{ $m.Content }}}}{_plain(frame[1])}{_plain(after)}')
-    parts.append(f'{{{{ else if eq $m.Role "assistant" }}}}{_plain(shape.assistant[0])}{{{{ $m.Content }}}}{_plain(shape.assistant[1])}')
+    parts.append(
+        f'{{{{ else if eq $m.Role "assistant" }}}}{_plain(shape.assistant[0])}{{{{ $m.Content }}}}{_plain(shape.assistant[1])}'
+    )
     if shape.system is not None:
         parts.append(f'{{{{ else if eq $m.Role "system" }}}}{_plain(shape.system[0])}{{{{ $m.Content }}}}{_plain(shape.system[1])}')
     parts.append("{{ end }}{{ end }}")

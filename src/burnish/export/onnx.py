@@ -33,7 +33,9 @@ def refuse(subject: Subject, choices: Choices) -> None:
             f"--to onnx is for heads (classes, numbers, tags, answers) and encoders."
         )
     if subject.model.heads:
-        raise ModelError(f"{subject.name} has heads of several tasks beside one network, and an ONNX file holds one. Tune the task alone.")
+        raise ModelError(
+            f"{subject.name} has heads of several tasks beside one network, and an ONNX file holds one. Tune the task alone."
+        )
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

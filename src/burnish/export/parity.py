@@ -49,9 +49,7 @@ class Check:
     def line(self) -> str:
         """Return the check in one line for people."""
         sign = "within" if self.passed else "ABOVE"
-        return (
-            f"{self.step}: {self.measure} {self.difference:.3g} on {self.n:,} {self.of}, {sign} the tolerance of {self.tolerance:.3g}"
-        )
+        return f"{self.step}: {self.measure} {self.difference:.3g} on {self.n:,} {self.of}, {sign} the tolerance of {self.tolerance:.3g}"
 
     def facts(self) -> dict[str, Any]:
         """Return the check as JSON holds it."""
@@ -147,7 +145,9 @@ def logits_checks(
         checks.append(Check(step, measure, told.divergence, limit, told.places, "places"))
     if single is not None:
         limit = single if tolerance is None else tolerance
-        checks.append(Check(step, "largest difference of a logit, as a share of the largest,", told.share, limit, told.places, "places"))
+        checks.append(
+            Check(step, "largest difference of a logit, as a share of the largest,", told.share, limit, told.places, "places")
+        )
     return checks
 
 

@@ -26,7 +26,9 @@ def refuse(subject: Subject, choices: Choices) -> None:
             f"{subject.name} reads by a head and writes no text, and vLLM's server is for models that write. Use --to onnx, or burnish serve."
         )
     if subject.has_virtual:
-        raise ModelError(f"{subject.name} was tuned by a prompt method, which vLLM does not serve. Tune with lora, or use burnish serve.")
+        raise ModelError(
+            f"{subject.name} was tuned by a prompt method, which vLLM does not serve. Tune with lora, or use burnish serve."
+        )
     merged.refuse(subject, choices)
 
 
@@ -46,7 +48,7 @@ def fill(subject: Subject, folder: Path, choices: Choices) -> Made:
     # Without it the base's own template would be used, which is not always the one that was taught.
     words += ["--chat-template", str(Path(where) / "chat_template.jinja"), "--max-model-len", str(subject.renderer.max_length)]
     command = shlex.join(words)
-    (folder / "serve.sh").write_text(f"#!/bin/sh\nexec {command} \"$@\"\n", encoding="utf-8")
+    (folder / "serve.sh").write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     (folder / "serve.sh").chmod(0o755)
     notes = [*made.notes, f"The whole model, because {why}."] if why else made.notes
     system = subject.settings.get("system")
