@@ -91,18 +91,14 @@ def _write(network: Any, rows: Sequence[Probe], path: Path, *, span: bool) -> No
     # Eager attention is made of operations that every runtime has.
     network.set_attn_implementation("eager")
 
-    class Scores(torch.nn.Module):
-        """The network with plain tensors in and one tensor out, as a traced function must have them."""
+    def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        outputs = network(input_ids=input_ids, attention_mask=attention_mask)
+        return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1) if span else outputs.logits
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            """Return the scores."""
-            outputs = self.network(input_ids=input_ids, attention_mask=attention_mask)
-            return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1) if span else outputs.logits
-
+    # Plain tensors in and one tensor out, as a traced module must have them.
+    scores = torch.nn.Module()
+    scores.add_module("network", network)
+    scores.forward = forward
     ids_BT, mask_BT = padded([probe.tokens_T for probe in (*rows, *rows)[:2]], int(network.config.pad_token_id or 0))
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     told = logging.getLogger("torch.onnx")
@@ -111,7 +107,7 @@ def _write(network: Any, rows: Sequence[Probe], path: Path, *, span: bool) -> No
         warnings.simplefilter("ignore")
         told.setLevel(logging.ERROR)  # it tells of libraries that are not installed and not needed
         program: Any = torch.onnx.export(
-            Scores().eval(),
+            scores.eval(),
             (torch.as_tensor(ids_BT), torch.as_tensor(mask_BT)),
             dynamo=True,
             input_names=["input_ids", "attention_mask"],
