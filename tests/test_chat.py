@@ -446,8 +446,7 @@ def test_judgements_are_rows_that_burnish_rate_and_tuning_read(talk: Talk, model
     assert rows[2]["messages"][0] == {"role": "system", "content": "Be kind."} and rows[2]["messages"][-1]["content"] == "Why?"
     found = examples(read(str(file), base=tmp_path), format="feedback")
     assert not found.problems and {type(one) for one in found.examples} == {Pair}
-    file.write_text("".join(f"{line}\n" for line in file.read_text(encoding="utf-8").splitlines()[:2]), encoding="utf-8")
-    thumbs = examples(read(str(file), base=tmp_path), format="feedback")
+    thumbs = examples(read(str(file), base=tmp_path), format="feedback", as_="rated")
     assert not thumbs.problems and {type(one) for one in thumbs.examples} == {Rated}
 
 

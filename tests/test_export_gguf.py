@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -330,11 +331,14 @@ def test_llama_cpp_itself_says_the_same(kind: str, tokens: str, tmp_path: Path) 
     llama = pytest.importorskip(
         "llama_cpp", reason="llama-cpp-python is not here: pip install --no-binary llama-cpp-python llama-cpp-python"
     )
+    if (kind, tokens) == ("qwen2", "pieces"):
+        pytest.skip("transformers opens every Qwen 2 with byte-level tokens")
     one = subject(network_folder(tmp_path / "network", kind, tokenizer=piece_tokenizer() if tokens == "pieces" else None))
     export(one, "gguf", Choices(tmp_path / "out"))
     path = only(tmp_path / "out")
     opened = llama.Llama(model_path=str(path), logits_all=True, n_ctx=256, n_threads=1, verbose=False)
-    for text in ODD:
+    composed = gguf_tokenizer.composes(one.model.tokenizer)
+    for text in (normalize("NFC", odd) if composed else odd for odd in ODD):
         assert opened.tokenize(text.encode(), add_bos=False, special=True) == token_ids(one.model.tokenizer, text), text
     ids = list(range(8, 40))
     opened.eval(ids)

@@ -24,6 +24,7 @@ from stub import stub_tokenizer
 VALUES = {
     "System": "be brief",
     "Empty": "",
+    "None": [],
     "N": 3,
     "Messages": [{"Role": "user", "Content": "a"}, {"Role": "assistant", "Content": "b {{ c"}],
 }
@@ -41,15 +42,22 @@ CASES = [
     ("{{ range .Messages }}[{{ .Role }}:{{ .Content }}]{{ end }}", "[user:a][assistant:b {{ c]"),
     ("{{ range $i, $m := .Messages }}{{ $i }}{{ $m.Role }}{{ $.System }}{{ end }}", "0userbe brief1assistantbe brief"),
     ("{{ range $i, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $i)) 1 }}{{ if $last }}L{{ end }}{{ end }}", "L"),
-    ("{{ range .Empty }}x{{ else }}none{{ end }}", "none"),
-    ("{{ (index .Messages 1).Role }}", None),
+    ("{{ range .None }}x{{ else }}none{{ end }}", "none"),
     ("{{ $x := `raw` }}{{ $x }}{{/* said to nobody */}}", "raw"),
     ('{{ "{{" }} {{ len .Messages }}', "{{ 2"),
 ]
-REFUSED = ["{{ if .System }}no end", "{{ end }}", "{{ .System | printf }}", "{{ unknown .System }}", "{{ $no }}", "{{ ( .System }}"]
+REFUSED = [
+    "{{ if .System }}no end",
+    "{{ end }}",
+    "{{ .System | printf }}",
+    "{{ unknown .System }}",
+    "{{ $no }}",
+    "{{ ( .System }}",
+    "{{ range .System }}{{ end }}",
+]
 
 
-@pytest.mark.parametrize(("template", "expected"), [case for case in CASES if case[1] is not None])
+@pytest.mark.parametrize(("template", "expected"), CASES)
 def test_templates_write_what_go_writes(template: str, expected: str) -> None:
     assert execute(template, VALUES) == expected
 
@@ -83,7 +91,7 @@ def test_go_itself_writes_the_same(tmp_path: Path) -> None:
 
     if shutil.which("go") is None:
         pytest.skip("there is no go on the PATH to compare with")
-    asked = [{"Template": text, "Values": VALUES} for text, expected in CASES if expected is not None and ".N" not in text]
+    asked = [{"Template": text, "Values": VALUES} for text, _ in CASES if ".N " not in text]
     wanted = [execute(one["Template"], VALUES) for one in asked]
     for name in FAMILIES:
         one = family(name, tmp_path / name.replace(" ", "-"))
@@ -95,8 +103,9 @@ def test_go_itself_writes_the_same(tmp_path: Path) -> None:
             wanted.append(ollama_prompt(template, dialog))
     (tmp_path / "main.go").write_text(GO)
     done = subprocess.run(
-        ["go", "run", "main.go"], cwd=tmp_path, input=json.dumps(asked), capture_output=True, text=True, check=True
+        ["go", "run", "main.go"], cwd=tmp_path, input=json.dumps(asked), capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == wanted
 
 

@@ -31,7 +31,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 """llama.cpp's rules for words, by the names that stand in files."""
 
 WHOLE_FIRST = {"llama-bpe", "tekken"}
-CONTROL, USER = 3, 4
+UNKNOWN, CONTROL, USER, UNUSED = 2, 3, 4, 5
 
 
 def cutter(facts: Mapping[str, Any]) -> Callable[[str], list[int]]:
@@ -41,7 +41,9 @@ def cutter(facts: Mapping[str, Any]) -> Callable[[str], list[int]]:
     inner = _by_scores(facts) if pieces else _by_merges(facts)
     # A longer mark is found before a shorter one that begins like it.
     marks = {
-        token: number for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (CONTROL, USER) and token
+        token: number
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        if kind in (UNKNOWN, CONTROL, USER) and token
     }
     if not marks:
         return inner
@@ -80,7 +82,7 @@ def _by_scores(facts: Mapping[str, Any]) -> Callable[[str], list[int]]:
     kinds = facts["tokenizer.ggml.token_type"]
     for number, token in enumerate(facts["tokenizer.ggml.tokens"]):
         ids.setdefault(token, number)
-        if kinds[number] not in (CONTROL, 5):
+        if kinds[number] not in (CONTROL, UNUSED):
             scores.setdefault(token, facts["tokenizer.ggml.scores"][number])
 
     @lru_cache(maxsize=4096)

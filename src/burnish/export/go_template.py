@@ -139,6 +139,8 @@ def _range(node: Block, dot: Any, names: dict[str, Any], out: list[str]) -> None
         variables = [word for word in words[: words.index(":=")] if word != ","]
         words = words[words.index(":=") + 1 :]
     values = _value(words, dot, names)
+    if not isinstance(values, list | tuple):
+        raise ModelError(f"the Go template goes through something that is no list: {' '.join(words)}.")
     for number, value in enumerate(values):
         given = dict(zip(variables, (number, value) if len(variables) == 2 else (value,), strict=False))
         _write(node.inside, value, {**names, **given}, out)
