@@ -352,6 +352,7 @@ REGISTRIES = [
     ("scores", "SCORES"),
     ("data/formats", "FORMATS"),
     ("usecases", "USECASES"),
+    ("export", "TARGETS"),
 ]
 
 
