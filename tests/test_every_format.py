@@ -28,6 +28,7 @@ USER, REPLY = {"role": "user", "content": "Why does it hum?"}, {"role": "assista
 OTHER = {"role": "assistant", "content": "No idea."}
 CHAT = "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: And?\n\nAssistant: "
 
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
 TWO = [{"text": "The belt.", "model": "A"}, {"text": "No idea.", "model": "B"}]
 
 
@@ -92,6 +93,7 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"chosen": [USER, REPLY], "rejected": [USER, OTHER]},
         {"chosen": CHAT + "Yes.", "rejected": CHAT + "No."},
         {"input": {"messages": [USER]}, "preferred_output": [REPLY], "non_preferred_output": [OTHER]},
+        {"input": {"messages": [USER], "tools": TOOLS}, "preferred_output": [REPLY], "non_preferred_output": [OTHER]},
     ],
     "rated": [
         {"prompt": "Why does it hum?", "completion": "The belt.", "label": True},
@@ -879,6 +881,7 @@ PHRASES = [
     "the door will not close",
     "water under the boot mat",
 ]
+TEAMS = ["a", "b", "c", "a", "b"] * 12
 
 
 def rows_of(**columns: list[Any]) -> Table:
@@ -911,6 +914,9 @@ def many(words: list[str]) -> list[str]:
         ({"text": many(PHRASES), "number": list(range(1, 61))}, ("text", {"text": "text"})),
         ({"text": many(PHRASES), "number": list(range(60)), "label": ["a", "b", "a", "b", "b"] * 12}, ("labelled", {"text": "text", "label": "label"})),
         ({"text": many(PHRASES), "entities": [[[0, 3, "X"]]] * 60}, ("spans", {"text": "text", "spans": "entities"})),
+        ({"message": many(PHRASES), "team": TEAMS, "case": [f"case-{number}" for number in range(60)]}, ("labelled", {"text": "message", "label": "team"})),
+        ({"message": many(PHRASES), "team": TEAMS, "customer": [f"K{number % 9}" for number in range(60)]}, ("labelled", {"text": "message", "label": "team"})),
+        ({"symptom": many(PHRASES), "found": ["P0301", "P0420", "P0171", "P0301", "P0420"] * 12}, ("labelled", {"text": "symptom", "label": "found"})),
     ],
 )  # fmt: skip
 def test_guesses(columns: dict[str, list[Any]], expected: tuple[str, dict[str, str]]) -> None:

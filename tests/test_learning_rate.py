@@ -49,10 +49,12 @@ def test_it_falls_with_the_width_and_never_rises_above_what_was_measured(name: s
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_lora_is_ten_times_full_and_prompts_are_above_lora(width: int) -> None:
+def test_lora_is_well_above_full_and_prompts_are_above_lora(width: int) -> None:
+    """Four times on the bundled model, about ten times at the width of real ones."""
     full, lora, prompt = (rate(TECHNIQUES[name], width, SFT) for name in ("full", "lora", "prompt"))
-    assert lora == pytest.approx(10 * full, rel=0.1)
+    assert 4 <= lora / full <= 14 and (width < 2048 or lora / full >= 7)
     assert prompt > lora
+    assert {rate(TECHNIQUES[name], width, SFT) for name in ("dora", "qlora")} == {lora}
 
 
 def test_what_is_not_imitation_bears_less() -> None:
@@ -98,7 +100,7 @@ def filled(place: Path, **changes: Any) -> tuple[float | None, str]:
 
 
 def test_a_run_without_a_rate_gets_it_from_the_rule_and_says_so(place: Path) -> None:
-    assert filled(place) == (5e-3, "the technique lora, width 64, objective sft")
+    assert filled(place) == (2e-3, "the technique lora, width 64, objective sft")
     assert filled(place, technique__name="full") == (5e-4, "the technique full, width 64, objective sft")
     assert filled(place, train__learning_rate=0.02)[0] == 0.02
 

@@ -10,14 +10,17 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from burnish import api, finish_heads
+from burnish.devices import Ranks
 from burnish.errors import Stopped
 from burnish.terminal import watch as in_terminal
 from burnish.tune import Watch
+from burnish.tune_stop import between_batches
 from test_every_objective_runs import place, report_of, run_of
 
 __all__ = ["place"]  # a fixture
@@ -50,6 +53,20 @@ def test_a_signal_while_the_bases_head_learns_stops_the_run_which_goes_on_later(
     api.tune(run, resume=True)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["scores"] == quiet["scores"]
+
+
+def test_a_signal_is_noticed_by_whoever_does_not_wait_for_others() -> None:
+    """Of several processes only the first measures the result: the others have ended, and it may stop by itself there, but not before."""
+    running: Any = SimpleNamespace(
+        stop=SimpleNamespace(signal_number=15),
+        ranks=Ranks(rank=0, size=2),
+        progress=SimpleNamespace(step=3),
+        schedule=SimpleNamespace(steps=3),
+        run=SimpleNamespace(path="out", run_toml="out/run.toml"),
+    )
+    between_batches(running)()
+    with pytest.raises(Stopped, match=r"burnish tune out/run\.toml --resume"):
+        between_batches(running, alone=True)()
 
 
 def test_a_run_that_stops_early_says_so_to_who_watches(place: Path, tmp_path: Path) -> None:

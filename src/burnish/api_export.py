@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from burnish import runs
-from burnish.api_evaluate import held_out_rows
-from burnish.api_loaded import load, tasks_of
+from burnish.api_evaluate import held_out_of
 from burnish.errors import DataError, UsageError
 from burnish.export import Choices, Subject, find_target
 from burnish.export import export as carry_out
 from burnish.gather import read_rows
+from burnish.loaded import load, tasks_of
 from burnish.merge import exact
 from burnish.models import find_model
 from burnish.types import Task
@@ -57,7 +57,7 @@ def export(
         raise UsageError(f"{place} exists already. Name a new folder with --output, or delete this one.")
     # Rows first: what is wrong with them shows before weights are read.
     given = read_rows(str(data), Path.cwd(), format=format, columns=columns)[:rows] if data is not None else []
-    tasks: Sequence[Task] = held_out_rows(folder, task, limit=rows) if is_run and data is None else ()
+    tasks: Sequence[Task] = _held_out(folder, task, rows) if is_run and data is None else ()
     if not is_run and data is None:
         raise UsageError(
             f"{model} is not a run directory, so it has no held-out rows to compare the export on. Give some: --data FILE"
@@ -72,6 +72,11 @@ def export(
         run = runs.Run(folder)
         subject = replace(subject, run=folder, report=_json(run.report_json), data=_json(run.data_json))
     return carry_out(subject, to, choices)
+
+
+def _held_out(folder: Path, task: str | None, limit: int) -> list[Task]:
+    """Return the rows that a run held out, of one task or its first, read again."""
+    return next(iter(held_out_of(folder, task, scores=(), limit=limit)[1].values()))
 
 
 def _json(path: Path) -> dict[str, Any]:

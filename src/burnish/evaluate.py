@@ -172,9 +172,14 @@ def value(score: Score, answers: Sequence[Answer], tasks: Sequence[Task]) -> flo
 
 
 def compare(
-    arms: Mapping[str, Sequence[Answer]], tasks: Sequence[Task], scores: Mapping[str, Score], *, seed: int = 0
+    arms: Mapping[str, Sequence[Answer]],
+    tasks: Sequence[Task],
+    scores: Mapping[str, Score],
+    *,
+    seed: int = 0,
+    difference_from: str = "base",
 ) -> dict[str, dict[str, Any]]:
-    """Return for each score the value and interval of each arm, and of their difference, as `report.json` holds them.
+    """Return for each score the value and interval of each arm, and of its difference from one of them, as `report.json` holds them.
 
     An arm whose answers lack what a score needs (a baseline has no likelihood) is left out of that score.
     """
@@ -184,8 +189,25 @@ def compare(
         if not fitting or not any(score.applies(task) for task in tasks):
             raise DataError(f"score {name!r} finds nothing to compare with in these {len(tasks)} rows. See: burnish ls scores")
         statistics = {arm: np.asarray(score.statistics(answers, tasks)) for arm, answers in fitting.items()}
-        table[name] = intervals(score, statistics, groups_of(tasks), seed=seed)
+        table[name] = intervals(score, statistics, groups_of(tasks), seed=seed, difference_from=difference_from)
     return table
+
+
+def each_slice(tasks: Sequence[Task], measure: Callable[[list[int]], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return for each slice of the rows, in alphabetical order, what `measure` says of the rows at these places.
+
+    Rows that name no slice are part of none. Whatever their whole is measured by, a slice is measured by the same.
+    """
+    places: dict[str, list[int]] = {}
+    for place, task in enumerate(tasks):
+        if task.slice is not None:
+            places.setdefault(task.slice, []).append(place)
+    return {name: {"rows": len(places[name]), "scores": dict(measure(places[name]))} for name in sorted(places)}
+
+
+def fitting_scores(scores: Mapping[str, Score], tasks: Sequence[Task]) -> dict[str, Score]:
+    """Return the scores that find something to compare with in these rows, in their order."""
+    return {name: score for name, score in scores.items() if any(score.applies(task) for task in tasks)}
 
 
 def _holds(score: Score, answers: Sequence[Answer]) -> bool:

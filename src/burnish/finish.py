@@ -10,11 +10,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, against, compare, examples_table, resolve_scores
+from burnish.evaluate import Asking, against, compare, each_slice, examples_table, fitting_scores, resolve_scores
 from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
 from burnish.finish_single import compare_singles
@@ -212,6 +213,8 @@ def together(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "verdicts": {name: one["verdict"] for name, one in measures.items()},
         "examples": [{"task": name, **row} for name, one in measures.items() for row in one["examples"]],
     }
+    if slices := {f"{name}/{part}": row for name, one in measures.items() for part, row in one.get("by_slice", {}).items()}:
+        found["by_slice"] = slices
     if baselines:
         found["baseline"] = {
             "name": ", ".join(f"{name}: {one['name']}" for name, one in baselines.items()),
@@ -230,6 +233,39 @@ def measured(
 ) -> dict[str, Any]:
     """Return the measured part of a report: scores with intervals, the headline, a verdict in words, and examples to read.
 
+    Rows that name a slice are measured a second time with their slice alone.
+    """
+    table = _scores_table(tasks, arms, scores, baseline, seed)
+
+    def of_places(places: list[int]) -> dict[str, Any]:
+        part = [tasks[place] for place in places]
+        theirs = {arm: [answers[place] for place in places] for arm, answers in arms.items()}
+        beside = baseline and replace(baseline, answers=tuple(baseline.answers[place] for place in places))
+        return _scores_table(part, theirs, fitting_scores(scores, part), beside, seed)
+
+    headline = next(iter(table))
+    found = {
+        "scores": table,
+        "headline": headline,
+        "verdict": report.verdict(table, headline),
+        "examples": examples_table(arms, tasks),
+    }
+    if slices := each_slice(tasks, of_places):
+        found["by_slice"] = slices
+    if baseline is None or not any("baseline" in row for row in table.values()):
+        return found
+    return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
+
+
+def _scores_table(
+    tasks: Sequence[Task],
+    arms: Mapping[str, Sequence[Answer]],
+    scores: Mapping[str, Score],
+    baseline: Baseline | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the scores of all arms with intervals.
+
     What is not compared with the base, a base that writes or a baseline, changes no figure of the others, nor which rows count.
     """
     main = {arm: answers for arm, answers in arms.items() if arm not in BESIDE}
@@ -244,16 +280,15 @@ def measured(
         for name, row in beside.items():
             if arm in row:
                 table[name][arm] = row[arm]
-    headline = next(iter(table))
-    found = {
-        "scores": table,
-        "headline": headline,
-        "verdict": report.verdict(table, headline),
-        "examples": examples_table(arms, tasks),
-    }
-    if baseline is None or not any("baseline" in row for row in table.values()):
-        return found
-    return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
+    return table
+
+
+def measured_alike(
+    tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], scores: Mapping[str, Score], *, seed: int = 0
+) -> dict[str, Any]:
+    """Return scores with intervals of arms of which none is the base of another, each compared with the first, and examples to read."""
+    table = compare(arms, tasks, scores, seed=seed, difference_from=next(iter(arms)))
+    return {"scores": table, "headline": next(iter(table)), "examples": examples_table(arms, tasks)}
 
 
 def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,17 @@ Enters: a technique, the hidden width of a model, the objectives of the run's ta
 
     rate = technique.learning_rate · (REFERENCE_WIDTH / width) ** technique.width_power · objective.rate_factor
 
-The technique. LoRA takes about ten times the rate of full tuning: "LoRA Without Regret" (Schulman et al. 2025, Thinking Machines) finds
-that ratio over models and data sets; Biderman et al. 2024, "LoRA Learns Less and Forgets Less", arXiv 2405.09673, also find LoRA's best
-rates an order of magnitude above. What is few and far from the answer (vectors before the tokens, factors) takes more still.
+The technique. At the width of real models LoRA takes about ten times the rate of full tuning: "LoRA Without Regret" (Schulman et al.
+2025, Thinking Machines) finds that ratio over models and data sets; Biderman et al. 2024, "LoRA Learns Less and Forgets Less", arXiv
+2405.09673, also find LoRA's best rates an order of magnitude above. On the bundled model ten times is at the edge: of two runs of one job one
+stayed at chance. Four times learnt it (docs/techniques.md), so that LoRA's rate falls less steeply. What is few and far from the answer
+(vectors before the tokens, factors) takes more still.
 
 The width. For AdamW the best rate of a matrix between hidden states falls as one over the width, that of vectors does not fall: Yang
 et al. 2022, arXiv 2203.03466. Between the bundled model and seven billion parameters the fall is steeper (presumably since wider
-models are also deeper and were trained on more): a power of 1.25 joins rates that do well on the bundled model (5e-4 full, 5e-3 LoRA;
-docs/techniques.md has the figures) to 2e-5 for full tuning at width 4096 (Touvron et al. 2023, arXiv 2307.09288) and 2e-4 for LoRA
-there (Dettmers et al. 2023, arXiv 2305.14314). For vectors a power of a half is assumed, between theory and the rate of (IA)3 (Liu et al.
+models are also deeper and were trained on more): a power of 1.25 joins a rate that does well on the bundled model (5e-4;
+docs/techniques.md has the figures) to 2e-5 for full tuning at width 4096 (Touvron et al. 2023, arXiv 2307.09288), and one of 0.9 joins 2e-3
+for LoRA to 2e-4 there (Dettmers et al. 2023, arXiv 2305.14314). For vectors a power of a half is assumed, between theory and the rate of (IA)3 (Liu et al.
 2022, arXiv 2205.05638).
 
 The objective. Its factor, and where that comes from, stands at its `rate_factor`.

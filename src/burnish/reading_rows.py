@@ -45,7 +45,7 @@ def judged_tasks(examples: Many[Example], groups: Many[str], frame: Frame) -> li
 def _judged(example: Rated) -> Task:
     turns = [number for number, message in enumerate(example.messages) if message.role == "assistant"]
     messages = example.messages[: turns[-1] + 1] if turns else example.messages
-    return Task(messages=messages, expected=Expected(number=float(example.rating)), origin=example.origin)
+    return Task(messages=messages, expected=Expected(number=float(example.rating)), origin=example.origin, slice=example.slice)
 
 
 # ---------------------------------------------------------------------------------------------------------------- rated answers
@@ -60,7 +60,7 @@ def rewards(
 
     `scores_of` gives the head's scores of sequences.
     """
-    rows = [Rated(messages=task.messages, rating=0.0, origin=task.origin) for task in tasks]
+    rows = [Rated(messages=task.messages, rating=0.0, tools=task.tools, origin=task.origin) for task in tasks]
     parts = [within_pairs(judged_sequences(renderer, row, group=0), renderer.max_length, policy="cut") for row in rows]
     found = iter(scores_of([one for sequences in parts for one in sequences]))
     said = [[float(next(found)[0, 0]) for _ in sequences] for sequences in parts]

@@ -188,7 +188,7 @@ def _finish(running: Running) -> None:
         before=running.before["test"],
         worth=worth_of(running.batches),
         progress={**asdict(progress), "memory": memory},
-        asking=how_to_ask(running),
+        asking=how_to_ask(running, alone=True),
         say=running.watch.say,
     )
     if running.events is not None:

@@ -89,6 +89,6 @@ def preferred_before(running: Running) -> dict[str, dict[str, list[Answer]]]:
     return {side: preferences(plan, running.model, rows, how_to_ask(running)) for side, rows in sides.items()}
 
 
-def how_to_ask(running: Running) -> Asking:
-    """Return how dev and test rows are put to the model, with a look at the stop signal between batches."""
-    return replace(asking_for(running.plan), between=between_batches(running))
+def how_to_ask(running: Running, *, alone: bool = False) -> Asking:
+    """Return how dev and test rows are put to the model, with a look at the stop signal between batches; `alone` as in `between_batches`."""
+    return replace(asking_for(running.plan), between=between_batches(running, alone=alone))

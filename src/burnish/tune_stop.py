@@ -22,12 +22,12 @@ def saved_when_stopped(running: Running, steps: Iterator[Step]) -> Iterator[Step
         raise
 
 
-def between_batches(running: Running) -> Callable[[], None]:
-    """Return a look at the stop signal between batches of answers."""
+def between_batches(running: Running, *, alone: bool = False) -> Callable[[], None]:
+    """Return a look at the stop signal between batches of answers. `alone`: the other ranks have ended, so that nobody waits for this one."""
 
     def between() -> None:
         # Several ranks stop between steps, together; one alone may stop inside an evaluation or an attempt too.
-        if running.stop.signal_number is not None and running.ranks.size == 1:
+        if running.stop.signal_number is not None and (alone or running.ranks.size == 1):
             raise Stopped(_stopped_message(running), signal_number=running.stop.signal_number)
 
     return between

@@ -278,10 +278,10 @@ class Technique:
     """Which parameters may move: `function(network, **options) -> network`, the others frozen, before the optimizer is made.
 
     `learning_rate` is the default for imitation on a model of the width `learning_rate.REFERENCE_WIDTH`; it falls with the width to the
-    power of `width_power` (1.25 for matrices, 0.5 for vectors). A parameter that learns faster or slower than the rest carries a factor of it
-    as its attribute `rate_factor`, which `optim.make_optimizer` reads. `merges` says whether the result can be folded into the base
-    weights, `why_not` why it cannot. `reference` is how the policy before step 0 is kept: by switching the adapter off, where
-    that is the same model bit for bit, or as a copy of what moves.
+    power of `width_power` (1.25 for matrices, 0.9 for low-rank ones beside them, 0.5 for vectors). A parameter that learns faster or
+    slower than the rest carries a factor of it as its attribute `rate_factor`, which `optim.make_optimizer` reads. `merges` says whether
+    the result can be folded into the base weights, `why_not` why it cannot. `reference` is how the policy before step 0 is kept: by
+    switching the adapter off, where that is the same model bit for bit, or as a copy of what moves.
 
     `virtual_positions(**options)` is how many positions it puts before each sequence, so that the context has room for them.
     `save(network, folder)` and `restore(network, folder)` are for techniques whose state is more than the network's own

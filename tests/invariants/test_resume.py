@@ -254,7 +254,7 @@ OWN = '"""An objective of one\'s own, the same as sft."""\nfrom burnish.objectiv
         (["train.batch=8"], r"train\.batch: 4 -> 8"),
         (
             ["train.learning_rate=0.5", "technique.dropout=0.1"],
-            r"technique\.dropout: 0\.2 -> 0\.1\n.*train\.learning_rate: 0\.005 -> 0\.5",
+            r"technique\.dropout: 0\.2 -> 0\.1\n.*train\.learning_rate: 0\.002 -> 0\.5",
         ),
         (["objective.name=own:mine"], r'objective\.name: "sft" -> "own:mine"'),
         (["seed=6"], "seed: 5 -> 6"),

@@ -6,19 +6,13 @@ Called by `guess`. To add a rule, write a function (looked) -> candidates and pu
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 from burnish.data.formats import FORMATS, resolved
-from burnish.data.records import Table
+from burnish.data.guess_columns import Column
 from burnish.errors import DataError
-
-SAMPLE = 5000
-"""Rows that are looked at."""
 
 ASKED_WORDS = """prompt input instruction instructions question query ticket email mail request dialogue dialog conversation transcript
     complaint problem original document article customer user message source paragraph passage contract clause sentence text"""
@@ -39,96 +33,6 @@ class Candidate:
     format: str
     columns: dict[str, str]
     why: str
-
-
-@dataclass(frozen=True)
-class Column:
-    """What the values of a column are like: `words` and `letters` are means over its texts, `filled` the share of rows with a value."""
-
-    name: str
-    kind: str
-    filled: float
-    distinct: int
-    rows: int
-    words: float
-    letters: float
-    example: Any
-    counts: bool = False
-    """Whether the values are the whole numbers that count the rows, each one more than that before."""
-
-    @property
-    def few(self) -> bool:
-        """Whether so few different values stand in so many rows that they are classes."""
-        return self.kind in ("text", "truth", "number") and (
-            self.distinct <= max(2, self.rows // 5) if self.rows > 30 else self.distinct <= max(self.rows // 2, 1) and self.rows > 1
-        )
-
-    @property
-    def short(self) -> bool:
-        """Whether the values are words rather than sentences."""
-        return self.kind in ("truth", "number") or (self.kind == "text" and self.words <= 4 and self.letters <= 60)
-
-    @property
-    def sentences(self) -> bool:
-        """Whether the values are running text."""
-        return self.kind == "text" and self.words >= 3 and self.filled > 0.5
-
-
-def look(table: Table, name: str) -> Column:
-    """Return what a column's values are like."""
-    rows = table.rows[:SAMPLE]
-    values = [value for row in rows if (value := row.values.get(name)) is not None and value != "" and value != []]
-    texts = [value for value in values if isinstance(value, str)]
-    kinds = {_kind(value) for value in values[:200]}
-    return Column(
-        name=name,
-        kind=kinds.pop() if len(kinds) == 1 else ("mixed" if kinds else "empty"),
-        filled=len(values) / max(len(rows), 1),
-        distinct=len({str(value).strip() for value in values}),
-        rows=len(values),
-        words=sum(len(text.split()) for text in texts) / max(len(texts), 1),
-        letters=sum(len(text) for text in texts) / max(len(texts), 1),
-        example=values[0] if values else None,
-        counts=_counts(values),
-    )
-
-
-def _counts(values: list[Any]) -> bool:
-    """Return whether values are whole numbers that go up by one, as numbers of rows do."""
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        return False
-    return len(numbers) > 1 and all(after - before == 1 for before, after in pairwise(numbers))
-
-
-def _kind(value: Any) -> str:
-    """Return the kind of a value, lists by what stands first in them."""
-    if isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in ("true", "false")):
-        return "truth"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        if re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", value):
-            return "number"
-        return _kind_of_json(value) if value[:2] in ("[{", "[[") else "text"
-    if isinstance(value, Mapping):
-        return "object"
-    first = value[0] if isinstance(value, list | tuple) and value else None
-    if isinstance(first, Mapping):
-        if "role" in first:
-            return "messages"
-        return "turns" if "from" in first and "value" in first else "objects"
-    return "texts" if isinstance(first, str) else "list"
-
-
-def _kind_of_json(text: str) -> str:
-    """Return the kind of a list that is written as JSON in a cell."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return "text"
-    return _kind(value) if value else "list"
 
 
 # --------------------------------------------------------------------------------------------------------- rules, best first
@@ -327,13 +231,19 @@ def _tokens(name: str) -> set[str]:
 
 
 def _content(looked: Looked) -> list[Column]:
-    """Return the columns that hold more than an identifier or a description of the row."""
-    return [one for name, one in looked.items() if name.lower() not in ASIDE and one.kind in ("text", "truth") and one.filled > 0.5]
+    """Return the columns that hold more than an identifier or a description of the row.
+
+    References (`case-294`) are identifiers, unless they are few and nothing else could be a class, as fault codes are."""
+    content = [
+        one for name, one in looked.items() if name.lower() not in ASIDE and one.kind in ("text", "truth") and one.filled > 0.5
+    ]
+    classes = any(one.few and one.short and not one.coded for one in content)
+    return [one for one in content if not one.coded or (one.few and not classes)]
 
 
 def _best(looked: Looked, words: tuple[str, ...], *, texts: bool) -> str | None:
     """Return the column whose name is, else holds, the first of some words; mostly filled ones only, longer texts first."""
-    usable = [one for one in looked.values() if one.filled > 0.9 and (one.kind == "text" or not texts)]
+    usable = [one for one in looked.values() if one.filled > 0.9 and not one.coded and (one.kind == "text" or not texts)]
     usable.sort(key=lambda one: -one.letters)
     for word in words:
         for one in usable:

@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 
 from burnish.errors import ConfigError, DataError, suggestion
-from burnish.scores import calibration, code, labels, likelihood, masked, numbers, preference, ratings, spans, structured, text
+from burnish.scores import (
+    calibration,
+    code,
+    facts,
+    labels,
+    likelihood,
+    masked,
+    numbers,
+    preference,
+    ratings,
+    replies,
+    spans,
+    structured,
+    text,
+)
 from burnish.scores.choice import applicable, fitting, measures
 from burnish.scores.intervals import groups_of, intervals
 from burnish.scores.parts import f_measure, has_texts, is_generated, mean
@@ -35,6 +49,8 @@ SCORES: dict[str, Score] = {
     "json_valid": Score(statistics=structured.json_valid, combine=mean, applies=structured.has_json),
     "json_field_f1": Score(statistics=structured.json_field_f1, combine=f_measure, applies=structured.has_json),
     "tool_call": Score(statistics=structured.tool_call, combine=mean, applies=structured.has_tool_calls),
+    "reply": Score(statistics=replies.reply, combine=mean, applies=replies.expects_reply),
+    "facts_kept": Score(statistics=facts.facts_kept, combine=mean, applies=facts.has_facts),
     "python_code": Score(statistics=code.python_code, combine=mean, applies=is_generated),
     "python_clean": Score(statistics=code.python_clean, combine=mean, applies=is_generated),
     "last_number": Score(statistics=numbers.last_number, combine=mean, applies=numbers.has_number),

@@ -68,5 +68,12 @@ def save(network: Any, folder: Path) -> None:
 
 # As LoRA: the paper trains both with the same.
 QLORA = Technique(
-    function=qlora, learning_rate=5e-3, merges=True, saves="adapter", reference="adapter_off", save=save, averages="factor"
+    function=qlora,
+    learning_rate=2e-3,
+    width_power=0.9,
+    merges=True,
+    saves="adapter",
+    reference="adapter_off",
+    save=save,
+    averages="factor",
 )
