@@ -18,6 +18,7 @@ EXTRAS = {
     "serve": ("fastapi", "uvicorn"),
     "docs": ("pypdf", "docx", "bs4"),
     "hub": ("datasets",),
+    "export": ("gguf", "onnx", "onnxscript", "onnxruntime"),
     "gpu": ("bitsandbytes",),
     "track": ("trackio",),
     "dev": ("pytest", "hypothesis", "trl", "ruff", "pyright", "playwright", "reportlab"),
