@@ -46,11 +46,27 @@ def read(
         return restored(model, renderer, texts, tokens=tokens, between=between)
     windows = [_windows(renderer, example) for example in examples]
     scores = iter(head_scores(model, [window.sequence for parts in windows for window in parts], tokens=tokens, between=between))
+    found = [[next(scores) for _ in parts] for parts in windows]
     said = [
-        _said(renderer.spec, example, parts, [next(scores) for _ in parts])
-        for example, parts in zip(examples, windows, strict=True)
+        _said(renderer.spec, example, parts, read_now) for example, parts, read_now in zip(examples, windows, found, strict=True)
     ]
-    return [Answer(text=text, stopped=True) for text in said]
+    if renderer.spec.problem not in ("single", "several"):
+        return [Answer(text=text, stopped=True) for text in said]
+    return [
+        Answer(text=text, stopped=True, chances=_chances(renderer.spec, score_NC[0]))
+        for text, (score_NC,) in zip(said, found, strict=True)
+    ]
+
+
+def _chances(spec: HeadSpec, score_C: np.ndarray) -> dict[str, float]:
+    """Return the probability of each label: of one among all, or of each by itself."""
+    score_C = score_C.astype(np.float64)
+    if spec.problem == "several":
+        chance_C = 1 / (1 + np.exp(-score_C))
+    else:
+        chance_C = np.exp(score_C - score_C.max())
+        chance_C /= chance_C.sum()
+    return dict(zip(spec.labels, chance_C.tolist(), strict=True))
 
 
 def _windows(renderer: HeadRenderer, example: Example) -> list[Window]:
