@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from burnish.data.batching import collate
 from burnish.data.dialog import Frame, as_task
 from burnish.data.render_heads import HeadRenderer, HeadSpec
 from burnish.errors import ModelError
+from burnish.finish import measured
 from burnish.finish_classes import by_class
 from burnish.finish_pictures import swapped, worst_rows
 from burnish.models import Model, adapt, forward, load_model, restore_weights, save_model
@@ -209,6 +211,32 @@ def test_label_by_label_says_who_is_taken_for_whom() -> None:
     assert found["rows"][2]["precision"] is None and found["rows"][2]["recall"] == 0.0
 
 
+def test_a_model_that_ignores_its_pictures_is_told_first(rows: list[Labelled]) -> None:
+    """Pain 23: one that answers the same without pictures has learned how often each label comes, however good that looks."""
+    tasks = [replace(task_of(row), group=f"{number}") for number, row in enumerate([*rows] * 4)]
+    right = [Answer(task.expected.labels[0]) for task in tasks]  # type: ignore[index]
+    same = [Answer("disc") for _ in tasks]
+    scores = {"accuracy": SCORES["accuracy"]}
+    blind = measured(tasks, {"base": same, "tuned": same, "blanked": same, "swapped": same}, scores)
+    assert blind["verdict"].startswith("It may be ignoring the pictures: accuracy 0.500 with them and 0.500 with blanked ones")
+    seeing = measured(tasks, {"base": same, "tuned": right, "blanked": same, "swapped": same}, scores)
+    assert "ignoring" not in seeing["verdict"] and "blanked pictures is behind" in seeing["verdict"]
+
+
+def test_what_is_lost_by_making_pictures_smaller_is_told(
+    encoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pain 23: pictures that are made smaller without a word lose what they were taken for."""
+    monkeypatch.chdir(tmp_path)
+    for n in range(6):
+        drawn("disc" if n % 2 else "cross", n, side=112).resize((224, 112)).save(tmp_path / f"{n}.png")
+    (tmp_path / "rows.csv").write_text("image,label\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(6)))
+    text = f'model = {json.dumps(str(encoders["vit"]))}\ndata = {{source = "rows.csv", dev_share = 0, test_share = 0}}\nobjective = "classification"\n'
+    said = " ".join(cli("check", str(run_file(tmp_path, text))).out.split())
+    assert "6 pictures, from 224 x 112 to 224 x 112 pixels" in said, said
+    assert "The model sees 28 x 28, 12 % of the middle one's pixels along a side: finer details are gone" in said
+
+
 def test_the_worst_rows_are_shown_first(rows: list[Labelled]) -> None:
     shown: list[str] = []
 
@@ -331,6 +359,8 @@ def test_a_model_and_rows_that_do_not_fit_are_told_before_weights_are_read(
         f'model = {stub}\ndata = "texts.jsonl"\nscore = "auroc"\n': "finds nothing to compare with",
         f'model = {{init = "vit", image = 30, patch = 7}}\ndata = "rows.jsonl"\n{head}': "30 pixels (model.image) are no multiple of 7; write 6",
         f'model = {{init = "vit", key_heads = 1}}\ndata = "rows.jsonl"\n{head}': "a fresh vit network has no such size",
+        f'model = {vit}\ndata = {{source = "rows.jsonl", max_length = 8}}\n{head}': "as many positions as the model makes of one",
+        f'model = {{name = {vit}, add_terms = ["x"]}}\ndata = "rows.jsonl"\n{head}': "reads pictures and no terms",
         f'model = {{init = "llama", patch = 2}}\ndata = "rows.jsonl"\n{head}': "a fresh llama network has no such size",
     }
     for text, words in cases.items():

@@ -191,8 +191,15 @@ def test_what_is_odd_about_pictures_is_told(tmp_path: Path) -> None:
     drawn("disc", 10, side=12).save(tmp_path / "small.png")
     PIL.Image.fromarray((np.arange(900).reshape(30, 30) % 4000).astype(np.uint16)).save(tmp_path / "twelve.png")
     drawn("disc", 11).save(tmp_path / "film.gif", save_all=True, append_images=[drawn("cross", 11)])
-    found = check_examples(labelled(*(as_part(tmp_path / name) for name in ("blank.png", "small.png", "twelve.png", "film.gif"))))
-    rules = {one.rule: one.origins[0].line for one in found.findings if one.rule.endswith(("picture", "frames", "bits"))}
+    parts = [as_part(tmp_path / name) for name in ("blank.png", "small.png", "twelve.png", "film.gif")]
+    found = check_examples(labelled(*parts, ImagePart("gone.png", "00")))
+    gone = found.rule("unreadable_picture")
+    assert gone is not None and gone.level == "error" and "rows:4" in gone.message and "gone.png" in gone.message
+    rules = {
+        one.rule: one.origins[0].line
+        for one in found.findings
+        if one.level != "error" and one.rule.endswith(("picture", "frames", "bits"))
+    }
     assert rules == {"blank_picture": 0, "small_picture": 1, "dark_picture": 2, "sixteen_bits": 2, "several_frames": 3}
 
 

@@ -28,6 +28,7 @@ from burnish.memory import free_memory
 from burnish.models import (
     BESIDE,
     NOT_ON_ADAPTERS,
+    Eye,
     Found,
     end_ids,
     extend,
@@ -152,6 +153,8 @@ def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective])
     for kind in others:
         refuse_other_kind(found.name, model_config, kind)
     if terms := resolved.config.model.add_terms:
+        if isinstance(tokenizer, Eye):
+            raise ModelError(f"model.add_terms: {found.name!r} reads pictures and no terms. Leave it out.")
         if found.adapter is not None:
             raise ModelError(f"model.add_terms: {NOT_ON_ADAPTERS}")
         added = extend(tokenizer, terms)
@@ -162,6 +165,10 @@ def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective])
 
 def _renderer(opened: _Opened, config: RunConfig, technique: Technique) -> Renderer:
     """Return what renders the rows of a task for this model; ConfigError for a limit above what the model reads."""
+    if isinstance(opened.tokenizer, Eye):
+        if config.data.max_length is not None:
+            raise ConfigError("data.max_length: every picture takes as many positions as the model makes of one. Leave it out.")
+        return Renderer(opened.tokenizer, opened.tokenizer.positions, (), Frame(config.data.system, config.data.prompt))
     taken = technique.virtual_positions(**config.technique.options) if technique.virtual_positions else 0
     data, longest = config.data, longest_input(opened.config) - taken
     if data.max_length is not None and data.max_length > longest:

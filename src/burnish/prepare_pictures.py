@@ -67,13 +67,26 @@ def picture_facts(part: TaskPlan) -> dict[str, Any] | None:
     smallest, median, largest = (
         np.percentile(sides, at, axis=0, method="inverted_cdf").astype(int).tolist() for at in (0, 50, 100)
     )
+    kept = round(min(1.0, eye.width / median[0], eye.height / median[1]), 3)
+    cut = bool(getattr(eye.processor, "do_center_crop", False))
+    told = (
+        f"{len(looks):,} pictures, from {_size(smallest)} to {_size(largest)} pixels, {_size(median)} in the middle. The model sees "
+        f"{eye.width} x {eye.height}"
+        + (f", {100 * kept:.0f} % of the middle one's pixels along a side: finer details are gone" if kept < 1 else "")
+        + (", and of a picture that is no square the middle alone." if cut else ".")
+    )
     return {
+        "told": told,
         "count": len(looks),
         "smallest": smallest,
         "median": median,
         "largest": largest,
         "seen": [eye.width, eye.height],
-        "kept": round(min(1.0, eye.width / median[0], eye.height / median[1]), 3),
-        "cut": bool(getattr(eye.processor, "do_center_crop", False)),
+        "kept": kept,
+        "cut": cut,
         "positions": eye.positions,
     }
+
+
+def _size(sides: list[int]) -> str:
+    return f"{sides[0]:,} x {sides[1]:,}"

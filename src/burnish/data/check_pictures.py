@@ -1,7 +1,7 @@
 """What is odd about pictures that could be opened: nothing on them, hardly anything, or something that had to be done to them.
 
-In: examples. Out: findings, warnings and notes. Pictures that are missing, damaged, gigantic or too small to show anything are problems
-of their rows and never get here (`formats_pictures`).
+In: examples. Out: findings. Pictures that are missing, damaged, gigantic or too small to show anything are problems of their rows while these
+are read (`formats_pictures`); here the same holds for examples that were made in Python or by a user's own format.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence as ListOf
 
 from burnish.data.fields import shown as shown_in
 from burnish.data.findings import SHOWN, Finding, Level, finding
+from burnish.errors import DataError
 from burnish.pictures import Look, look
 from burnish.types import Example, Origin
 
@@ -24,13 +25,23 @@ DARK = 16
 def check_pictures(examples: ListOf[Example], *, shown: int = SHOWN) -> list[Finding | None]:
     """Return what is odd about the pictures of all rows; nothing where there are none."""
     hits: dict[str, list[tuple[Origin, str]]] = {}
+    unread: list[tuple[Origin, str]] = []
     for example in examples:
         for part in shown_in(example):
-            seen = look(part)
+            try:
+                seen = look(part)
+            except DataError as error:
+                unread.append((example.origin, str(error)))
+                continue
             for _, rule, holds, *_ in _RULES:
                 if holds(seen):
                     hits.setdefault(rule, []).append((example.origin, f"{seen.width} x {seen.height}"))
-    return [finding(level, rule, what=what, hits=hits.get(rule, []), fix=fix, shown=shown) for level, rule, _, what, fix in _RULES]
+    broken = finding(
+        "error", "unreadable_picture", what="with a picture that cannot be used", hits=unread, fix="Replace it.", shown=shown
+    )
+    return [broken] + [
+        finding(level, rule, what=what, hits=hits.get(rule, []), fix=fix, shown=shown) for level, rule, _, what, fix in _RULES
+    ]
 
 
 _RULES: tuple[tuple[Level, str, Callable[[Look], bool], str, str], ...] = (

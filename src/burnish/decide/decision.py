@@ -15,6 +15,7 @@ from typing import Any
 
 from burnish import __version__, atomic, locks, retrieval_store, runs
 from burnish.config import Resolved, model_reference
+from burnish.data.fields import shown
 from burnish.decide import measure
 from burnish.decide.arms import ARMS, chosen, refuse_unknown
 from burnish.decide.bench import Bench, Setting, gold, questions_of, statistics
@@ -28,7 +29,7 @@ from burnish.decide.statistics import Comparison, compare, detectable, detectabl
 from burnish.decide.update import knowledge_update
 from burnish.decide.words import sentences
 from burnish.devices import choose_device
-from burnish.errors import RunError, UsageError
+from burnish.errors import ConfigError, RunError, UsageError
 from burnish.forgetting import changed, general_answers, general_probe
 from burnish.gather import gather
 from burnish.models import Model, find_model, load_model
@@ -56,6 +57,10 @@ def decide(resolved: Resolved, *, quick: bool = False, watch: Watch | None = Non
     refuse_unknown(resolved.config.decide.arms)
     seen = None if resolved.config.model.is_fresh else seen_by(find_model(model_reference(resolved)))
     gathered = gather(resolved.config, resolved.base, seen=seen)
+    if pictured := next((row for side in gathered.examples.values() for row in side if shown(row)), None):
+        raise ConfigError(
+            f"{pictured.origin}: this row shows a picture, and the ways that decide compares read texts. Tune a model of pictures."
+        )
     rows = divide(gathered, resolved.config, base=resolved.base)
     output = Path(resolved.config.output)
     atomic.make_directory(output / FOLDER)

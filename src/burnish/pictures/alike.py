@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from burnish.pictures.look import THUMB, look
+from burnish.errors import DataError
+from burnish.pictures.look import THUMB, Look, look
 from burnish.types import ImagePart
 
 GLANCE = 0.98
@@ -27,13 +28,14 @@ BLOCK = 512
 
 @lru_cache(maxsize=16)
 def families(parts: tuple[ImagePart, ...]) -> Mapping[str, int]:
-    """Return by sha256 the number of each picture's family, which near copies share; blank pictures are alike only where they are equal.
+    """Return by sha256 the number of each picture's family, which near copies share.
 
-    Every pair is glanced at, so that the time grows with the square of their number.
+    Blank pictures are alike only where they are equal, and so are those that cannot be opened, which the checks tell. Every pair is glanced
+    at, so that the time grows with the square of their number.
     """
     distinct = list({part.sha256: part for part in parts}.values())
-    looks = [look(part) for part in distinct]
-    telling = np.array([place for place, one in enumerate(looks) if not one.is_blank], dtype=np.int64)
+    looks = [_looked(part) for part in distinct]
+    telling = np.array([place for place, one in enumerate(looks) if one is not None and not one.is_blank], dtype=np.int64)
     parent = list(range(len(distinct)))
 
     def root(place: int) -> int:
@@ -42,13 +44,21 @@ def families(parts: tuple[ImagePart, ...]) -> Mapping[str, int]:
             place = parent[place]
         return place
 
-    grey_NK = np.stack([looks[place].grey_HW.ravel() for place in telling]) if len(telling) else np.zeros((0, 1), dtype=np.uint8)
+    greys = [one.grey_HW.ravel() for place in telling.tolist() if (one := looks[place]) is not None]
+    grey_NK = np.stack(greys) if greys else np.zeros((0, 1), dtype=np.uint8)
     for first_P, second_P in _proposed(grey_NK):
         same_P = _correlation(grey_NK, first_P, second_P) >= CORRELATION
         for first, second in zip(telling[first_P[same_P]].tolist(), telling[second_P[same_P]].tolist(), strict=True):
             low, high = sorted((root(first), root(second)))
             parent[high] = low
     return {part.sha256: root(place) for place, part in enumerate(distinct)}
+
+
+def _looked(part: ImagePart) -> Look | None:
+    try:
+        return look(part)
+    except DataError:
+        return None
 
 
 def _proposed(grey_NK: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
