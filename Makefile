@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all lint format results bench bench-sft clean
+.PHONY: demo test test-all browser lint format results bench bench-sft clean
 
 demo: $(INSTALLED)
 	$(BIN)/burnish demo
@@ -14,6 +14,13 @@ test: $(INSTALLED) lint
 
 test-all: $(INSTALLED) lint
 	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -n auto
+
+# A Chromium for the tests of the report and of the page, by apt where there is one; without it they are skipped, and say so.
+browser: SUDO = $(if $(filter 0,$(shell id -u)),,sudo -n)
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { command -v apt-get >/dev/null && $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; } || \
+	  echo "No Chromium could be installed here; put one on the PATH, or let its tests be skipped."
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks

@@ -65,11 +65,6 @@ JOBS: dict[str, Job] = {
 }
 
 NOTES: dict[str, str] = {
-    "sentiment_lora": (
-        "LoRA's own rate, 5e-3 at this width, stands at the edge for this job: an earlier run on another processor reached 0.682, this one stayed "
-        "at chance. With `technique=lora train.learning_rate=2e-3` the same run file gave 0.679 [0.640, 0.714] on the same 592 rows. "
-        "`--find-lr` is for this.\n"
-    ),
     "covid_qa": (
         "`covid_qa` is not learned: 843 questions on 70 articles teach a model of this size nothing that holds on other articles, and the nearest "
         "passage does better.\n"
@@ -108,7 +103,7 @@ JOBS |= {
     "instruct_ipo": Job("IPO on pairs", "instruct_pairs", "objective=ipo"),
     "instruct_simpo": Job("SimPO on pairs", "instruct_pairs", "objective=simpo"),
     "instruct_simpo2": Job("SimPO on pairs, slower", "instruct_pairs", f"objective=simpo{_LOWER}"),
-    "instruct_orpo": Job("ORPO on pairs", "instruct_pairs", "objective=orpo"),
+    "instruct_orpo": Job("ORPO on pairs", "instruct_pairs", "objective=orpo train.learning_rate=1.5e-4"),
     "instruct_kto": Job("KTO on pairs", "instruct_pairs", "objective=kto"),
     "instruct_reward": Job("a reward model", "instruct_reward"),
     "hh_dpo": Job("DPO on pairs", "hh_pairs"),

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from burnish import api
+from burnish import api, retrieval_store
 from burnish.decide.arms import ARMS
 from burnish.decide.bench import Bench, Setting, gold, help_for
+from burnish.decide.bench_open import corpus_fits, open_bench
 from burnish.decide.prompts import Help, fit, put
 from burnish.decide.protocol import Item, closed_book, divide, refuse_leaks
 from burnish.decide.report import page
@@ -20,15 +21,15 @@ from burnish.decide.search import INSTRUCTIONS, choose
 from burnish.decide.update import changed_facts
 from burnish.decide.weights import training_help, write_rows
 from burnish.decide.words import sentences
-from burnish.errors import DataError
+from burnish.errors import DataError, Stopped
 from burnish.gather import gather
 from burnish.prepare import prepare
 from burnish.types import plain
-from cli_runs import cli
+from cli_runs import cli, refused
 from stub import make_stub
 
 # By name: once the Python interface is imported, `burnish.decide` is the verb and not the package.
-carry_out_module, decision_module = (import_module(f"burnish.decide.{name}") for name in ("carry_out", "decision"))
+carry_out_module = import_module("burnish.decide.carry_out")
 
 TOWNS = ("Alder", "Birch", "Cedar", "Dorn", "Elm", "Fern", "Gorse", "Hazel", "Iris", "Juniper", "Kelp", "Lime")
 THINGS = ("bridge", "tower", "mill", "gate", "square")
@@ -112,7 +113,7 @@ def bench(folder: Path) -> Bench:
     gathered = gather(resolved.config, folder)
     rows = divide(gathered, resolved.config, base=folder)
     plan = prepare(closed_book(resolved, gathered, folder / "bench"))
-    return decision_module._bench(plan, rows, folder / "bench")[0]
+    return open_bench(plan, rows, folder / "bench")[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ rows, prompts, passages
@@ -189,7 +190,7 @@ def test_prompts_fit_whatever_is_asked_for(bench: Bench, layout: Any) -> None:
 def test_the_whole_corpus_is_an_arm_where_it_fits(bench: Bench) -> None:
     short = [replace(one, text=one.text[:60]) for one in bench.rows.documents[:2]]
     small = replace(bench, rows=replace(bench.rows, documents=short))
-    assert decision_module._corpus_fits(small) and not decision_module._corpus_fits(bench)
+    assert corpus_fits(small) and not corpus_fits(bench)
     shown = help_for(small, ARMS["whole_corpus"], Setting(), bench.rows.test[0]).passages
     assert shown == tuple(one.text for one in short)
 
@@ -218,7 +219,8 @@ def test_changed_facts_stand_in_the_changed_documents_alone(bench: Bench) -> Non
         text = texts[str(change.after.document)]
         assert change.before.answer != change.after.answer
         assert change.after.answer in text and f" {change.before.answer}." not in text
-        assert all(one.document == change.before.document for one in change.neighbours)
+        assert change.neighbours and all(one.document == change.before.document for one in change.neighbours)
+        assert all(change.before.answer != one.answer and one.id != change.before.id for one in change.neighbours)
 
 
 @pytest.mark.parametrize("trials", [1, 2, 5, 20])
@@ -291,6 +293,7 @@ def test_the_page_is_one_file_and_hostile_text_is_text(decided: dict[str, Any]) 
     decision["name"] = "<script>alert(1)</script>"
     decision["failed"] = {"tuned": '"><img src=x onerror=alert(1)>'}
     text = page(decision)
+    assert "After an update of 1 fact" in text and "documents indexed anew" in text and "examples added" in text
     assert "<script" not in text and "<img" not in text and "http" not in text.replace("http-equiv", "")
     assert text.count("<svg") >= 3 and "prefers-color-scheme: dark" in text and "width=device-width" in text
 
@@ -299,20 +302,224 @@ def test_the_page_is_one_file_and_hostile_text_is_text(decided: dict[str, Any]) 
 
 
 def test_what_cannot_be_decided_is_refused_with_the_reason(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "good.md").write_text("The gate of Alder is blue, as everybody who has been there knows well.")
-    (tmp_path / "docs" / "bad.pdf").write_bytes(b"no PDF")
+    (tmp_path / "ways.jsonl").write_text(json.dumps({"question": "Who?", "paraphrases": ["What person?"]}) + "\n")
     cases = {
         ("decide.arms=['tunned']",): "tuned",
-        (f"decide.documents={tmp_path / 'docs'}",): "bad.pdf",
-        ("objective=qa",): "sft",
+        ("objective=qa",): "classification",
         ("data.dev_share=0.0",): "dev rows",
         ("data.test_share=0.0",): "held out",
         ("decide.margn=0.1",): "margin",
+        (f"decide.paraphrases={tmp_path / 'ways.jsonl'}",): "none of its 1 questions",
     }
     for overrides, expected in cases.items():
         done = cli("decide", folder / "run.toml", f"output={tmp_path / expected}", *overrides, folder=tmp_path)
         assert done.code == 2 and expected in done.message, (overrides, done.err)
+        assert not (tmp_path / expected / "decision.json").exists()
+
+
+def test_documents_that_cannot_be_read_are_named_and_counted(folder: Path, tmp_path: Path) -> None:
+    """All of them at once: one that is left out in silence would be held against retrieval."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.md").write_text("The gate of Alder is blue, as everybody who has been there knows well.")
+    for name in ("bad.pdf", "worse.docx"):
+        (docs / name).write_bytes(b"neither")
+    done = cli("decide", folder / "run.toml", f"output={tmp_path / 'out'}", f"decide.documents={docs}", folder=tmp_path)
+    refused(done, "documents that cannot be read", "bad.pdf", "worse.docx", "2 problems")
+    assert not (tmp_path / "out/decision.json").exists()
+
+
+def test_without_documents_there_is_no_retrieval_and_it_is_said(labels: Path) -> None:
+    """Rows without contexts, and no documents: prompting and tuning are compared all the same."""
+    decision = json.loads((labels / "out/decision.json").read_text(encoding="utf-8"))
+    assert "there are no documents" in decision["left_out"]["retrieval_bm25"] and decision["documents"]["documents"] == 0
+    assert {"zero_shot", "tuned"} <= decision["arms"].keys() and decision["update"] is None
+    empty = labels / "nothing"
+    empty.mkdir()
+    done = cli("decide", labels / "run.toml", f"output={labels / 'out2'}", f"decide.documents={empty}", folder=labels)
+    assert done.code == 2 and "nothing" in done.message
+
+
+def test_fewer_than_a_hundred_rows_are_allowed_and_provisional(decided: dict[str, Any]) -> None:
+    decision = decided["decision"]
+    assert decision["rows"]["test"] < 100 and decision["recommendation"]["label"] == "provisional"
+    assert any("fewer than 100" in sentence for sentence in decision["sentences"])
+    least = 100 * decision["detectable"]["formula_at_20_percent_discordant"]
+    assert any(f"differences of about {least:.0f} points" in sentence for sentence in decision["sentences"])
+
+
+def test_held_out_rows_found_in_training_data_are_refused(tmp_path: Path, folder: Path) -> None:
+    """Through the command line: the same question on both sides, however it is spelled, ends it with both places."""
+    rows = [{"question": f"What colour is the {thing} of {town}?", "answer": "blue"} for town in TOWNS for thing in THINGS]
+    copied = [*rows[50:], {**rows[0], "question": rows[0]["question"].upper()}]
+    for side, some in (("train", rows[:40]), ("dev", rows[40:50]), ("test", copied)):
+        (tmp_path / f"{side}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    sides = "{source = 'train.jsonl', dev = 'dev.jsonl', test = 'test.jsonl', near_duplicates = false}"
+    file = tmp_path / "run.toml"
+    file.write_text(f'model = "{folder / "stub"}"\noutput = "{tmp_path / "out"}"\ndata = {sides}\nscore = ["exact_match"]\n')
+    done = cli("decide", file, folder=tmp_path)
+    refused(done, r"test.jsonl:11 .*train.jsonl:1", code=2)
+    assert not (tmp_path / "out/decision.json").exists()
+
+
+def test_tuning_that_brought_the_form_alone_is_told() -> None:
+    decision = told(zero_shot=0.2, tuned=0.6)
+    for lenient, said in (((0.6, 0.61), True), ((0.3, 0.62), False)):
+        for name, value in zip(("zero_shot", "tuned"), lenient, strict=True):
+            decision["arms"][name]["lenient"] = {"mean": value}
+        assert any("learned the form, not the facts" in sentence for sentence in sentences(decision)) is said
+
+
+def test_a_base_that_is_perfect_or_hopeless_is_told_first() -> None:
+    perfect = sentences(told(zero_shot=1.0, tuned=1.0))
+    assert "nothing left to gain" in perfect[0] and "Prompting is enough" in perfect[1]
+    hopeless = sentences(told(zero_shot=0.0, tuned=0.01, retrieval_bm25=0.0))
+    assert "Nothing works with this model" in hopeless[0] and not any("is enough" in sentence for sentence in hopeless)
+
+
+def test_an_interrupted_decision_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the third arm: nothing is reported, and the next start takes the first two from before."""
+    call = ("decide", folder / "run.toml", f"output={tmp_path / 'out'}", "decide.facts=0", "decide.data_need=false")
+    arms = 'decide.arms=["zero_shot","few_shot_nearest","retrieval_bm25"]'
+    real = carry_out_module.carry_out
+
+    def stopped(bench: Bench, name: str, *rest: Any) -> Any:
+        if name == "retrieval_bm25":
+            raise Stopped("stopped", signal_number=2)
+        return real(bench, name, *rest)
+
+    monkeypatch.setattr(carry_out_module, "carry_out", stopped)
+    first = cli(*call, arms, folder=folder)
+    assert first.code == 130 and not (tmp_path / "out/decision.json").exists()
+    monkeypatch.setattr(carry_out_module, "carry_out", real)
+    again = cli(*call, arms, folder=folder)
+    assert again.code == 0 and again.err.count("kept from before") == 2
+    whole = json.loads((tmp_path / "out/decision.json").read_text(encoding="utf-8"))
+    assert list(whole["arms"]) == ["zero_shot", "few_shot_nearest", "retrieval_bm25"]
+
+
+# --------------------------------------------------------------------------------------------- heads, seeds, paraphrases, embeddings
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decision on labels, told by a head where the model is tuned, with two seeds and wordings of the user's; no documents."""
+    folder = tmp_path_factory.mktemp("labels")
+    model = make_stub(folder / "stub")
+    rows = [
+        {"text": f"{colour} {thing} of {town}", "label": "cold" if colour in COLOURS[:6] else "warm"}
+        for place, town in enumerate(TOWNS)
+        for thing, colour in zip(THINGS, COLOURS[place:] + COLOURS[:place], strict=False)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "ways.jsonl").write_text(
+        "".join(
+            json.dumps({"question": row["text"], "paraphrases": [f"look: {row['text']}", f"{row['text']}, it is"]}) + "\n"
+            for row in rows
+        )
+    )
+    text = RUN.format(model=model, output=folder / "out", rows=folder / "rows.jsonl").replace(
+        '"exact_match", "token_f1"', '"accuracy"'
+    )
+    arms = ["zero_shot", "few_shot_nearest", "retrieval_bm25", "tuned", "tuned_on_context", "linear", "random_weights"]
+    more = f'seeds = 2\nparaphrases = "{folder / "ways.jsonl"}"\narms = {json.dumps(arms)}\n'
+    (folder / "run.toml").write_text(text.replace("threads = 1", 'threads = 1\nobjective = "classification"') + more)
+    done = cli("decide", folder / "run.toml", folder=folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+def test_a_head_is_a_tuned_arm_beside_what_the_base_writes(labels: Path) -> None:
+    decision = json.loads((labels / "out/decision.json").read_text(encoding="utf-8"))
+    assert not decision["failed"] and "a head reads the text alone" in decision["left_out"]["tuned_on_context"]
+    tuned = decision["arms"]["tuned"]
+    assert tuned["scores"]["accuracy"]["mean"] > decision["arms"]["zero_shot"]["scores"]["accuracy"]["mean"]
+    report = json.loads((Path(tuned["folder"]) / "report.json").read_text())
+    assert report["run"]["objective"] == "classification"
+    assert tuned["consistency"]["samples"] is None and tuned["consistency"]["calibration"]["n"] > 0, "a head says its own certainty"
+    assert decision["arms"]["random_weights"]["scores"]["accuracy"]["n"] == decision["rows"]["test"]
+    assert decision["data_need"]["sizes"][-1]["tuned"]["mean"] == pytest.approx(tuned["seeds"][0])
+
+
+def marked(objective: str, town: str, thing: str, colour: str) -> dict[str, Any]:
+    text = f"{colour} {thing} of {town}"
+    if objective == "regression":
+        return {"text": text, "number": float(TOWNS.index(town))}
+    return {"text": text, "spans": [{"start": text.index(town), "end": len(text), "label": "town"}]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "score"), [("ner", "span_f1"), ("regression", "absolute_error")])
+def test_tags_and_numbers_are_told_by_a_head_too(objective: str, score: str, labels: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    ways = [(town, thing, COLOURS[(place * 5 + n) % 12]) for place, town in enumerate(TOWNS) for n, thing in enumerate(THINGS)]
+    rows.write_text("".join(json.dumps(marked(objective, *way)) + "\n" for way in ways))
+    text = RUN.format(model=labels / "stub", output=tmp_path / "out", rows=rows).replace('"exact_match", "token_f1"', f'"{score}"')
+    file = tmp_path / "run.toml"
+    file.write_text(
+        text.replace("threads = 1", f'threads = 1\nobjective = "{objective}"')
+        + 'arms = ["zero_shot", "tuned"]\ndata_need = false\n'
+    )
+    done = cli("decide", file, folder=tmp_path)
+    assert done.code == 0, done.err
+    decision = json.loads((tmp_path / "out/decision.json").read_text(encoding="utf-8"))
+    assert not decision["failed"] and decision["arms"]["tuned"]["scores"][score]["n"] == decision["rows"]["test"]
+
+
+def test_the_score_of_a_tuned_arm_is_the_mean_over_its_seeds(labels: Path) -> None:
+    decision = json.loads((labels / "out/decision.json").read_text(encoding="utf-8"))
+    tuned = decision["arms"]["tuned"]
+    assert decision["seeds"] == 2 and len(tuned["seeds"]) == 2
+    assert tuned["scores"]["accuracy"]["mean"] == pytest.approx(sum(tuned["seeds"]) / 2)
+    assert "seeds" not in decision["arms"]["zero_shot"] and len(list((labels / "out/decide/runs").glob("tuned-seed1-*"))) == 1
+    again = cli("decide", labels / "run.toml", folder=labels)
+    assert again.code == 0 and again.err.count("kept from before") == len(decision["arms"])
+    assert json.loads((labels / "out/decision.json").read_text())["arms"]["tuned"]["seeds"] == tuned["seeds"]
+
+
+def test_wordings_of_the_user_take_the_place_of_those_by_rule(labels: Path) -> None:
+    decision = json.loads((labels / "out/decision.json").read_text(encoding="utf-8"))
+    found = decision["arms"]["zero_shot"]["consistency"]
+    assert found["paraphrases"]["given"] == found["n"] > 0
+    assert any("Other wordings of" in note for note in decision["notes"])
+
+
+def test_looking_by_meaning_with_a_model_made_here(folder: Path, tmp_path: Path) -> None:
+    """Whole decision with the arms "dense" and "fused": a tiny sentence-transformers model, saved and opened as any other."""
+    embedder = make_embedder(
+        tmp_path / "embedder", [f"{town} {thing} {colour}" for town in TOWNS for thing in THINGS for colour in COLOURS]
+    )
+    arms = 'decide.arms=["zero_shot","retrieval_bm25","retrieval_dense","retrieval_fused","gold_passage"]'
+    done = cli(
+        "decide", folder / "run.toml", f"output={tmp_path / 'out'}", arms, f"decide.embedder={embedder}", "decide.data_need=false", folder=folder
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    decision = json.loads((tmp_path / "out/decision.json").read_text(encoding="utf-8"))
+    assert not decision["failed"] and not decision["left_out"]
+    recalls = {name: decision["arms"][name]["recall"]["mean"] for name in ("retrieval_bm25", "retrieval_dense", "retrieval_fused")}
+    assert all(value > 0.3 for value in recalls.values()), recalls
+    kept = retrieval_store.read(tmp_path / "out/decide/index")
+    assert kept.vectors_PF is not None and kept.embedder == str(embedder) and kept.vectors_PF.shape[0] == len(kept)
+    wrong = cli("decide", folder / "run.toml", f"output={tmp_path / 'no'}", f"decide.embedder={tmp_path}", folder=folder)
+    refused(wrong, "cannot be opened as an embedding model")
+
+
+def make_embedder(folder: Path, texts: list[str]) -> Path:
+    """Write a sentence-transformers model that embeds a text as the mean of random vectors of its words."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from tokenizers.trainers import WordLevelTrainer
+
+    words = Tokenizer(WordLevel(unk_token="[UNK]"))
+    words.normalizer, words.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    words.train_from_iterator(texts, WordLevelTrainer(special_tokens=["[UNK]"], show_progress=False))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=64)], device="cpu").save(str(folder))
+    return folder
 
 
 # ------------------------------------------------------------------------------------------------------------------------ sentences

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from burnish.decide.costs import break_evens
-from burnish.decide.need import overtakes
+from burnish.decide.need import few_and_worse, overtakes
 from burnish.decide.recommendation import Candidate, Cost, break_even, break_even_band, recommend
 from burnish.decide.statistics import compare, detectable, detectable_between, difference, holm, mcnemar
 from burnish.scores import SCORES
@@ -165,6 +165,21 @@ def test_tuning_overtakes_where_its_line_crosses() -> None:
     assert overtakes(table[:2], "few_shot_nearest", higher=True, margin=0.03) is None
     assert overtakes([size(100, 0.5, 0.51)], "few_shot_nearest", higher=True, margin=0.03) is None
     assert overtakes([size(100, 0.5, 0.3)], "few_shot_nearest", higher=False, margin=0.03) == 100
+
+
+def test_kinds_with_few_rows_that_are_answered_worse_are_named_the_rarest_first() -> None:
+    learned = {"common": 50, "rare and bad": 3, "rare and good": 4}
+    right = {
+        "common": [True] * 6 + [False] * 4,
+        "rare and bad": [False] * 3 + [True],
+        "rare and good": [True] * 3,
+        "never seen": [False],
+    }
+    found = few_and_worse(learned, right)
+    assert [(row["label"], row["rows"], row["right"], row["n"]) for row in found] == [
+        ("never seen", 0, 0, 1),
+        ("rare and bad", 3, 1, 4),
+    ]
 
 
 def test_break_evens_say_which_arm_wins_in_the_long_run() -> None:

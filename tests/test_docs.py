@@ -57,8 +57,8 @@ from pages import (
 from stub import load_stub
 from test_structure import ROWS, tree_block
 
-HOSTS = {"arxiv.org", "aclanthology.org", "creativecommons.org", "github.com", "doi.org"}
-"""Where an address on a page may lead: papers, licences, data. Never to a registry of packages."""
+HOSTS = {"127.0.0.1", "arxiv.org", "aclanthology.org", "creativecommons.org", "github.com", "doi.org"}
+"""Where an address on a page may lead: papers, licences, data, this very machine. Never to a registry of packages."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- links and places

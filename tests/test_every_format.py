@@ -33,6 +33,7 @@ USER, REPLY = {"role": "user", "content": "Why does it hum?"}, {"role": "assista
 OTHER = {"role": "assistant", "content": "No idea."}
 CHAT = "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: And?\n\nAssistant: "
 
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
 TWO = [{"text": "The belt.", "model": "A"}, {"text": "No idea.", "model": "B"}]
 
 
@@ -105,6 +106,7 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"chosen": [USER, REPLY], "rejected": [USER, OTHER]},
         {"chosen": CHAT + "Yes.", "rejected": CHAT + "No."},
         {"input": {"messages": [USER]}, "preferred_output": [REPLY], "non_preferred_output": [OTHER]},
+        {"input": {"messages": [USER], "tools": TOOLS}, "preferred_output": [REPLY], "non_preferred_output": [OTHER]},
     ],
     "rated": [
         {"prompt": "Why does it hum?", "completion": "The belt.", "label": True},

@@ -12,6 +12,7 @@ from burnish.models import can_compile
 from burnish.models.fast import kernels
 from burnish.models.fast import kernels_plain as twins
 from burnish.models.fast.linear import Part, project
+from burnish.models.fast.one_token import Places, attend_one
 from burnish.models.fast.rows import gate, normalise
 
 NEEDS_LOOPS = pytest.mark.skipif(can_compile() is not None, reason="the loops cannot be compiled here")
@@ -189,3 +190,47 @@ def test_an_input_that_no_gradient_needs_is_not_kept() -> None:
     node: Any = y.grad_fn
     kept = [one for one in node.saved_tensors if one is not None]
     assert [one.data_ptr() for one in kept] == [weight.data_ptr()]
+
+
+# ---------------------------------------------------------------------------------------------------------------- one token for each row
+
+
+@NEEDS_LOOPS
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("shared", "group", "width"), [(1, 1, 6), (2, 3, 8), (3, 3, 64), (1, 7, 16), (2, 5, 128)])
+def test_attention_of_one_token(dtype: torch.dtype, shared: int, group: int, width: int) -> None:
+    """The loops mix what torch's attention mixes and leave the same slots, wherever each row stands; parts may be views of one product."""
+    rows, columns = 6, 80
+    column_B = torch.tensor([0, 1, 15, 16, 17, 79])
+    whole = drawn(rows, shared * (group + 2) * width, dtype=dtype)
+    split = whole.split([shared * group * width, shared * width, shared * width], dim=-1)
+    query, key, value = (part.view(rows, -1, width) for part in split)
+    turn = (drawn(rows, 1, width, dtype=dtype), drawn(rows, 1, width, dtype=dtype))
+    slots = [drawn(rows + 1, shared, columns, width, dtype=dtype) for _ in range(2)]
+    found = {}
+    for compiled in (True, False):
+        kernels.choose(compiled)
+        past = (slots[0].clone(), slots[1].clone())
+        mixed = attend_one((query, key, value), past, Places(column_B, turn, 80, dtype), 0.3)
+        found[compiled] = (mixed, *past)
+    assert not torch.equal(found[True][1], slots[0]) and torch.equal(found[True][1][-1], slots[0][-1]), (
+        "only rows of the step are written"
+    )
+    same(found[True], found[False], rounding=4 if dtype == torch.bfloat16 else 1)
+
+
+@NEEDS_LOOPS
+def test_a_rows_mix_does_not_depend_on_the_others() -> None:
+    parts = [drawn(5, heads, 16) for heads in (4, 2, 2)]
+    turn, past = (drawn(5, 1, 16), drawn(5, 1, 16)), (drawn(5, 2, 40, 16), drawn(5, 2, 40, 16))
+    column_B = torch.tensor([3, 39, 20, 0, 7])
+    whole = attend_one(
+        (parts[0], parts[1], parts[2]), (past[0].clone(), past[1].clone()), Places(column_B, turn, 40, torch.float32), 0.25
+    )
+    for row in range(5):
+        one = slice(row, row + 1)
+        places = Places(column_B[one], (turn[0][one], turn[1][one]), int(column_B[row]) + 1, torch.float32)
+        alone = attend_one(
+            (parts[0][one], parts[1][one], parts[2][one]), (past[0][one].clone(), past[1][one].clone()), places, 0.25
+        )
+        assert torch.equal(alone[0], whole[row])

@@ -194,6 +194,14 @@ PAINS: dict[str, Pain] = {
             "test_tune_memory.py::test_free_memory_is_what_the_system_leaves",
         ),
     ),
+    "20": Pain(
+        "a closed browser or server kills training, or hides it",
+        "LLaMA-Factory#8817, LLaMA-Factory#10111, text-generation-webui#5112",
+        (
+            "test_jobs.py::test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been",
+            "test_jobs_run.py::test_pain_20_a_server_that_comes_later_finds_the_running_process_again",
+        ),
+    ),
     "21": Pain(
         "saving fails at the end and the run is lost",
         "axolotl#2548, LLaMA-Factory#5155",

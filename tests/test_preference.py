@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from burnish.data.batching import collate
-from burnish.data.dialog import Frame
+from burnish.data.dialog import Frame, as_dialog, as_task
 from burnish.data.render import Renderer
 from burnish.data.render_pairs import judged_sequences, pair_sequences, rated_sequences, unrelated, within_pairs
 from burnish.errors import ConfigError, DataError
@@ -399,6 +399,20 @@ def test_a_pair_becomes_two_sequences_of_a_group_read_at_their_answers() -> None
         prompt = int(chosen.at_N[0]) + 1
         assert (chosen.tokens_T[:prompt] == rejected.tokens_T[:prompt]).all()
         assert made.tokenizer.decode(chosen.tokens_T[:prompt].tolist()).startswith("<|bos|>Be brief.")
+
+
+def test_the_tools_of_a_prompt_stand_before_both_answers_and_in_the_task() -> None:
+    """Rows of preference files offer tools in their prompt; left out, the model would learn to call what it cannot see."""
+    made = made_renderer(max_length=2000)
+    tools = ({"type": "function", "function": {"name": "weather", "parameters": {}}},)
+    for row, shown in ((dataclasses.replace(pair(), tools=tools), True), (pair(), False)):
+        thumb = Rated(messages=(*row.prompt, *row.chosen), rating=1.0, tools=row.tools, origin=HERE)
+        texts = [
+            made.tokenizer.decode(side.tokens_T.tolist())
+            for side in (*pair_sequences(made, row, group=1), *rated_sequences(made, thumb))
+        ]
+        assert [("weather" in text) for text in texts] == [shown] * 3
+        assert as_task(row, made.frame).tools == as_dialog(row, made.frame).tools == row.tools  # type: ignore[union-attr]
 
 
 def test_of_an_answer_of_several_turns_the_assistants_are_read() -> None:

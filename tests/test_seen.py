@@ -287,7 +287,7 @@ def test_evaluate_refuses_rows_that_the_model_has_seen_before_weights_are_read(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr("burnish.api_loaded.load_model", never)
+    monkeypatch.setattr("burnish.loaded.load_model", never)
     done = cli("evaluate", "./stub", "--data", "others.jsonl", folder=place)
     refused(done, "2 rows of 8 given rows", r"others\.jsonl:4")
 

@@ -161,7 +161,9 @@ def test_a_freed_place_is_taken_before_the_batch_is_empty(
     steps, read = [], []
     step, read_alike = Slots.step, Slots._read_alike
     monkeypatch.setattr(Slots, "step", lambda self, token_B: (steps.append(len(token_B)), step(self, token_B))[1])
-    monkeypatch.setattr(Slots, "_read_alike", lambda self, given: (read.append(len(given)), read_alike(self, given))[1])
+    monkeypatch.setattr(
+        Slots, "_read_alike", lambda self, given, *known: (read.append(len(given)), read_alike(self, given, *known))[1]
+    )
     generate(stub, prompts, Options(max_tokens=60, temperature=1.0, samples=2, batch=4))
     assert sum(read) == len(prompts)
     assert sum(steps) / len(steps) > 2.5

@@ -23,7 +23,7 @@ from burnish import api
 from burnish.decide.words import FAMILIES
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY, HELD_OUT, DEV = 16, 400, 150, 40
+FEW, MANY, HELD_OUT, DEV = 16, 240, 120, 32
 ARMS = ["zero_shot", "few_shot_nearest", "retrieval_bm25", "tuned", "tuned_on_context", "gold_passage", "majority"]
 SYLLABLES = tuple(re.findall("[a-z]+", "al bor cam dun el fen gor hal is jun kel lor mar nor os pel quin ros sel tor ul ven wil"))
 THINGS = ("library", "bridge", "school", "museum", "hospital", "station", "theatre", "market hall", "town hall", "lighthouse")
@@ -145,7 +145,9 @@ documents = "documents"
 arms = {json.dumps(ARMS)}
 examples = [2, 4]
 passages = [1, 2]
-probe_rows = 10
+probe_rows = 6
+data_need = false
+trials = 1
 facts = 0
 """,
         encoding="utf-8",
@@ -190,12 +192,12 @@ if __name__ == "__main__":
         for seed in range(asked.seeds):
             results.append(decided(kind, seed, ROOT / "runs" / "planted" / f"{kind}-{seed}"))
             print(json.dumps(results[-1]), flush=True)
-    told = {
-        "command": "python benchmarks/decide/planted.py --write",
-        "right": sum(one["right"] for one in results),
-        "of": len(results),
-        "decisions": results,
-    }
-    print(f"right in {told['right']} of {told['of']}")
-    if asked.write:
-        Path(__file__).with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            told = {
+                "command": "python benchmarks/decide/planted.py --write",
+                "right": sum(one["right"] for one in results),
+                "of": len(results),
+                "decisions": results,
+            }
+            if asked.write:  # after each one: what is finished is kept, and a second start goes on from it
+                Path(__file__).with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    print(f"right in {sum(one['right'] for one in results)} of {len(results)}")

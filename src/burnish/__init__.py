@@ -8,11 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from burnish.api import check, decide, demo, evaluate, find_learning_rate, generate, load, pretrain, tune
+    from burnish.api import check, compare, decide, demo, evaluate, find_learning_rate, generate, load, pretrain, tune
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "check", "decide", "demo", "evaluate", "find_learning_rate", "generate", "load", "pretrain", "tune"]
+__all__ = [
+    "__version__",
+    "check",
+    "compare",
+    "decide",
+    "demo",
+    "evaluate",
+    "find_learning_rate",
+    "generate",
+    "load",
+    "pretrain",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,19 +19,21 @@ from typing import Any
 
 import burnish
 from burnish import config, runs
+from burnish.api_compare import compare
 from burnish.api_evaluate import evaluate
-from burnish.api_loaded import Loaded, load, tasks_of
+from burnish.api_evaluate_more import More
 from burnish.assets import sample as sample_file
 from burnish.config import Resolved
 from burnish.config_schema import RunConfig, as_choice, as_data, as_model
 from burnish.data.render_heads import HeadRenderer
 from burnish.decide.decision import decide as settle
 from burnish.errors import BurnishError, ConfigError, DataError, UsageError
-from burnish.evaluate import Asking, answer
 from burnish.find_rate import find_learning_rate as search
 from burnish.finish_single import singles
 from burnish.gather import gather, read_rows
+from burnish.loaded import Loaded, load, tasks_of
 from burnish.prepare import prepare, registries
+from burnish.reading import read, read_fully
 from burnish.sampling import Options
 from burnish.sampling import generate as sample
 from burnish.tune import Watch
@@ -157,6 +159,7 @@ def generate(
 ) -> list[dict[str, Any]]:
     """Return an answer to each prompt, or to each row of a data file: {"prompt", "text", "stopped", "tokens", and "origin" of a row}.
 
+    A model that reads by a head gives "reading" beside that: its labels with probabilities, spans, a number or an answer (`reading.read_fully`).
     A model that learned several tasks is asked in the form of `task`, or of its first one.
     """
     if (prompts is None) == (data is None):
@@ -175,20 +178,25 @@ def generate(
     )
     given = _given(loaded, tasks, options)
     answers = []
-    for one, (said, stopped, tokens) in zip(tasks, given, strict=True):
+    for one, (said, stopped, tokens, reading) in zip(tasks, given, strict=True):
         asked = one.text if one.text is not None else plain(one.messages[-1].content)
         text = said if one.text is not None else said.strip()
-        row = {"prompt": asked, "text": text, "stopped": stopped, "tokens": tokens}
+        row = {"prompt": asked, "text": text, "stopped": stopped, "tokens": tokens} | (
+            {} if reading is None else {"reading": reading}
+        )
         answers.append(row | ({"origin": str(one.origin)} if data is not None else {}))
     return answers
 
 
-def _given(loaded: Loaded, tasks: Sequence[Task], options: Options) -> list[tuple[str, bool, int]]:
-    """Return (text, whether it ended by itself, tokens) of each answer: written, or read by the model's head."""
+def _given(loaded: Loaded, tasks: Sequence[Task], options: Options) -> list[tuple[str, bool, int, dict[str, Any] | None]]:
+    """Return (text, whether it ended by itself, tokens, what a head read in figures) of each answer: written, or read by the model's head."""
     if isinstance(loaded.renderer, HeadRenderer):
-        return [(one.text, True, 0) for one in answer(loaded.model, loaded.renderer, tasks, {}, Asking(options))]
+        rows = [task.expected.asked or task for task in tasks]
+        if loaded.renderer.spec.restores:  # how many masked tokens came back is all that there is to say
+            return [(one.text, True, 0, None) for one in read(loaded.model, loaded.renderer, rows)]
+        return [(text, True, 0, figures) for text, figures in read_fully(loaded.model, loaded.renderer, rows)]
     prompts = [loaded.renderer.prompt(task) for task in tasks]
-    return [(one.text, one.stopped, len(one.tokens)) for one in sample(loaded.model, prompts, options)]
+    return [(one.text, one.stopped, len(one.tokens), None) for one in sample(loaded.model, prompts, options)]
 
 
 def decide(
@@ -224,14 +232,16 @@ def demo(output: str = "runs/demo", *, watch: Watch | None = None) -> Path:
 
 
 # Importing a module makes it an attribute of its package. Without this, burnish.tune would be the module and not the verb.
-for verb in (tune, evaluate, decide):
+for verb in (tune, evaluate, compare, decide):
     setattr(burnish, verb.__name__, verb)
 
 __all__ = [
     "Loaded",
+    "More",
     "RunConfig",
     "Watch",
     "check",
+    "compare",
     "decide",
     "demo",
     "evaluate",

@@ -13,29 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from burnish import checkpoint, config, runs
-from burnish.api_loaded import Loaded, load, tasks_of
-from burnish.config import Resolved
+from burnish.api_evaluate_more import NOTHING_MORE, More, Subject, columns_of, deepened
+from burnish.api_evaluate_rows import fitting_names, of_rows
 from burnish.data.findings import joined
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.seen import check_seen
-from burnish.data.split import group_keys
 from burnish.devices import Device, apply_device, choose_device
 from burnish.errors import BurnishError, DataError, UsageError, suggestion
-from burnish.evaluate import Asking, answer, resolve_scores
-from burnish.finish import measured, side_by_side
-from burnish.finish_answers import asking_for, preferences, rows_of, with_rewards
+from burnish.evaluate import Asking, resolve_score, resolve_scores
+from burnish.finish import before_tuning, side_by_side
+from burnish.finish_answers import asking_for, preferences, rows_of
 from burnish.gather import read_rows
-from burnish.models import Model, find_model, load_model
+from burnish.loaded import load
+from burnish.models import Model, find_model
 from burnish.prepare import Plan, prepare, registries, seen_by
-from burnish.prepare_fresh import fresh_folder
 from burnish.prepare_model import before_step_0
-from burnish.reading_rows import judged_tasks
 from burnish.sampling import Options
-from burnish.scores import fitting
 from burnish.tune_chain import changed_sources
 from burnish.tune_rewards import as_score, guard_of, judges_of
-from burnish.types import Answer, Example, Score, Task
+from burnish.types import Answer, Score, Task
 
 
 def evaluate(
@@ -49,6 +46,7 @@ def evaluate(
     max_tokens: int | None = None,
     seed: int | None = None,
     task: str | None = None,
+    more: More = NOTHING_MORE,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Return scores with intervals: of a tuned model beside its base, or of a model alone.
@@ -56,7 +54,8 @@ def evaluate(
     Without `data`, the held-out rows of a run directory are used, and without `scores` those of its run. The result has the shape of
     report.json and, on the same rows, the same figures: classical baseline, what the base writes beside a head, and the runs with one task
     alone included. Of a run with several tasks, `task` takes one of them: its rows, or the form in which rows of `data` are asked.
-    `seed` is that of the intervals (not given: the run's own). Rows that the model is known to have been trained on are refused.
+    `seed` is that of the intervals (not given: the run's own). Rows that the model is known to have been trained on are refused. `more` is
+    what is measured beside the scores, on the rows of the first task.
     """
     folder = Path(model)
     is_run = (folder / "run.toml").is_file()
@@ -64,11 +63,12 @@ def evaluate(
         find_model(str(model))  # a name that means nothing is told first
         raise UsageError(f"{model} is not a run directory, so it has no held-out rows of its own. Give some: --data FILE")
     resolve_scores(scores)
+    more.refuse()
     # What is wrong with the rows shows before weights are read.
     if data is None:
-        plan, held_out = _held_out(folder, task, scores=scores, limit=limit)
+        plan, held_out = held_out_of(folder, task, scores=scores, limit=limit)
         loaded = load(model, task=task, device=_measured_on(folder))
-        found = _of_run(
+        found, subject = _of_run(
             plan, loaded.model, held_out, asking=asking_for(plan, max_tokens=max_tokens), own=not scores, draws=seed, say=say
         )
     else:
@@ -77,7 +77,11 @@ def evaluate(
         loaded = load(model, task=task, device=_measured_on(folder) if is_run else None)
         longest = max_tokens or int(loaded.settings.get("max_tokens") or 128)
         asking = Asking(Options(max_tokens=longest, seed=seed or 0, long_prompts="cut"))
-        found = _of_rows(loaded, rows, folder if is_run else None, task=task, scores=scores, asking=asking, say=say)
+        found, subject = of_rows(
+            loaded, rows, folder if is_run else None, data=str(data), task=task, scores=scores, asking=asking, say=say
+        )
+    if more.wanted:
+        found["more"] = deepened(subject, more, base=Path.cwd(), say=say, seed=seed or 0)
     base = loaded.model.found.base if loaded.model.found.adapter else str(model)
     return {"schema": 1, "run": {"name": str(model), "model": base}, **found}
 
@@ -94,13 +98,47 @@ def _of_run(
     own: bool,
     draws: int | None,
     say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Return the measured part of a run's report, made again; with scores of its `own` also the reward that attempts worked for."""
+) -> tuple[dict[str, Any], Subject]:
+    """Return the measured part of a run's report, made again, and what more can be measured of its first task; with scores of its `own` also
+    the reward that attempts worked for."""
     plan = _as_saved(plan, model)
     say(f"Measuring {plan.resolved.config.output} and its base on {sum(map(len, held_out.values()))} held-out rows")
     first = _preferred_first(plan, held_out, model, asking)
     worth = _worth(plan, model, say) if own else {}
-    return side_by_side(plan, model, held_out, asking=asking, say=say, before=first, worth=worth, draws=draws)[0]
+    found, arms = side_by_side(plan, model, held_out, asking=asking, say=say, before=first, worth=worth, draws=draws)
+    name, tasks = next(iter(held_out.items()))
+    return found, _subject_of_run(plan, model, name, tasks, arms[name], asking)
+
+
+def _subject_of_run(
+    plan: Plan, model: Model, name: str, tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], asking: Asking
+) -> Subject:
+    """Return what more can be measured of a task of a run: of the tuned model, and of its base where that answers in the same way."""
+    part = plan.parts[name]
+
+    @contextmanager
+    def tuned() -> Iterator[tuple[Model, Renderer | HeadRenderer]]:
+        yield model, part.asker
+
+    @contextmanager
+    def base() -> Iterator[tuple[Model, Renderer | HeadRenderer]]:
+        with before_tuning(plan, model) as before:
+            yield before, part.asker
+
+    writes = isinstance(part.asker, Renderer) and model.reads(name) is None
+    examples = part.gathered.examples["test"][: len(tasks)]
+    sources = [one.source for one in part.config.data.sources]
+    files = [*sources, *(one for one in (part.config.data.dev, part.config.data.test) if one is not None)]
+    return Subject(
+        tasks=tasks,
+        examples=examples if len(examples) == len(tasks) else tasks,
+        arms={arm: arms[arm] for arm in ("base", "tuned")},
+        main="tuned",
+        score=resolve_score(part.config.score[0]),
+        opened={"base": base, "tuned": tuned} if writes else {"tuned": tuned},
+        asking=asking,
+        columns=lambda: columns_of(files, plan.resolved.base),
+    )
 
 
 def _as_saved(plan: Plan, model: Model) -> Plan:
@@ -139,68 +177,6 @@ def _worth(plan: Plan, model: Model, say: Callable[[str], None]) -> dict[str, Sc
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------------- rows that are given
-
-
-def _of_rows(
-    loaded: Loaded,
-    rows: Sequence[Example],
-    folder: Path | None,
-    *,
-    task: str | None,
-    scores: Sequence[str],
-    asking: Asking,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Return the measured part of a report on rows that are given: of a model, beside its base where that is known.
-
-    Pairs are compared by what each model finds likelier: against what a run began with they are in its own report alone.
-    """
-    asker = _asker(loaded)
-    spec = asker.spec if isinstance(asker, HeadRenderer) else loaded.model.reads(asker.task)
-    tasks = _judged(loaded, rows) if spec is not None and spec.problem == "reward" else tasks_of(loaded, rows)
-    own = scores or (_fitting(_own_scores(folder, task), tasks) if folder is not None else ())
-    chosen = resolve_scores(
-        own or fitting(tasks, None if spec is None else spec.problem, pictures=spec is not None and spec.kind == "picture")
-    )
-    say(f"Measuring {loaded.model.found.name} on {len(tasks)} rows")
-    arms = {"model": _answers(loaded.model, asker, tasks, chosen, asking)}
-    with _base(loaded, folder, asker) as base:
-        if base is not None:
-            say("Measuring its base on the same rows")
-            arms = {"base": _answers(base, asker, tasks, chosen, asking), "tuned": arms["model"]}
-    return measured(tasks, arms, chosen, seed=asking.options.seed)
-
-
-def _asker(loaded: Loaded) -> Renderer | HeadRenderer:
-    """Return what puts rows to a model: a reward model is shown whole dialogs, and an encoder of no other head restores tokens."""
-    model, renderer = loaded.model, loaded.renderer
-    if isinstance(renderer, HeadRenderer) and renderer.spec.problem == "reward":
-        return Renderer(model.tokenizer, renderer.max_length, model.end_ids(), renderer.frame, task=renderer.task)
-    if isinstance(renderer, Renderer) and model.spec is not None and model.spec.restores:
-        frame = replace(renderer.frame, system=None, prompt=None)
-        return HeadRenderer(model.tokenizer, renderer.max_length, frame, model.spec, model.encoder, task=renderer.task)
-    return renderer
-
-
-def _judged(loaded: Loaded, rows: Sequence[Example]) -> list[Task]:
-    """Return rows as tasks of a reward model: rated answers are to be judged."""
-    return judged_tasks(rows, group_keys(rows), loaded.renderer.frame)
-
-
-def _answers(
-    model: Model, asker: Renderer | HeadRenderer, tasks: Sequence[Task], scores: Mapping[str, Score], asking: Asking
-) -> list[Answer]:
-    found = answer(model, asker, tasks, scores, asking)
-    judges = isinstance(asker, Renderer) and model.reads(asker.task) is not None
-    return with_rewards(model, asker, tasks, found, asking) if isinstance(asker, Renderer) and judges else found
-
-
-def _fitting(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:
-    """Return the scores that find something to compare with in these rows, in their order."""
-    return [name for name, score in resolve_scores(names).items() if any(score.applies(task) for task in tasks)]
-
-
 def _measured_on(folder: Path) -> Device | None:
     """Return device and formats that a run had, so that a figure does not change with them; None where that device is not here."""
     file = runs.Run(folder).environment_json
@@ -215,42 +191,7 @@ def _measured_on(folder: Path) -> Device | None:
     return before
 
 
-def _own_scores(folder: Path, task: str | None) -> Sequence[str]:
-    """Return the scores of a run: those of one task, or of its first."""
-    run = config.load(runs.Run(folder).run_toml, registries=registries()).config
-    return run.of_task(task or run.task_names[0]).score
-
-
-@contextmanager
-def _base(loaded: Loaded, folder: Path | None, asker: Renderer | HeadRenderer) -> Iterator[Model | None]:
-    """Give what a tuned model was made from inside the `with` block, None where it has no base that could be asked the same.
-
-    A head's base is the same head on the untouched network, which is trained again from the run's own rows: not for rows that are given.
-    """
-    model, spec = loaded.model, loaded.model.reads(asker.task)
-    if spec is not None:
-        yield None
-        return
-    resolved = None if folder is None else config.load(folder / "run.toml", registries=registries())
-    began = None if resolved is None or folder is None else _begun_with(resolved, loaded, folder)
-    if model.found.adapter is not None and (began is None or find_model(began).adapter is None):
-        with model.network.disable_adapter():
-            yield model
-    elif began is None or resolved is None:
-        yield None
-    else:
-        yield load_model(began, model.target, head=model.spec, heads={}, terms=resolved.config.model.add_terms)
-
-
-def _begun_with(resolved: Resolved, loaded: Loaded, folder: Path) -> str:
-    """Return the name of the model that a run began with: its fresh one made again, or the one that it names."""
-    if not resolved.config.model.is_fresh:
-        return config.model_reference(resolved)
-    seed = resolved.config.seed
-    return str(fresh_folder(resolved.config.model, loaded.model.tokenizer, seed=seed, beside=folder.parent).resolve())
-
-
-def _held_out(folder: Path, task: str | None, *, scores: Sequence[str], limit: int | None) -> tuple[Plan, dict[str, list[Task]]]:
+def held_out_of(folder: Path, task: str | None, *, scores: Sequence[str], limit: int | None) -> tuple[Plan, dict[str, list[Task]]]:
     """Return the plan of a run with the scores that are asked for, and its held-out rows by task, read again.
 
     Raises DataError where they may no longer be the ones held out.
@@ -274,7 +215,7 @@ def _held_out(folder: Path, task: str | None, *, scores: Sequence[str], limit: i
     held_out = {name: tasks for name in chosen if (tasks := rows_of(plan.parts[name], "test")[:limit])}
     if not held_out:
         raise DataError(f"{folder} held no rows out. Give some: --data FILE")
-    wanted = {name: _fitting(scores or plan.parts[name].config.score, tasks) for name, tasks in held_out.items()}
+    wanted = {name: fitting_names(scores or plan.parts[name].config.score, tasks) for name, tasks in held_out.items()}
     if not any(wanted.values()):
         raise DataError(f"score: none of {', '.join(scores)} finds anything to compare with in the rows that {folder} held out.")
     parts = {

@@ -2,7 +2,7 @@
 
 The verbs stand in the files of this room, one function each, which calls `api` and shows what comes back: `cli_start` (init, doctor,
 ls, data get), `cli_tune` (check, tune, pretrain, demo), `cli_models` (evaluate, generate, chat, merge), `cli_rate` (rate),
-`cli_decide` (decide).
+`cli_decide` (decide), `cli_serve` (serve).
 
 Enters: arguments. Leaves: text or JSON on standard output, progress on standard error, and an exit code: 0; 1 a failed run; 2 the
 user's mistake; 3 no space; 130 and 143 after a saved stop. A user never sees a traceback.
@@ -22,6 +22,7 @@ from burnish import __version__, synthesize_command
 from burnish.cli_decide import decide
 from burnish.cli_models import chat, evaluate, generate, merge
 from burnish.cli_rate import rate
+from burnish.cli_serve import serve
 from burnish.cli_start import data_get, doctor, init, ls
 from burnish.cli_tune import check, demo, pretrain, tune
 from burnish.errors import BurnishError, RunError, SpaceError, UsageError
@@ -46,6 +47,7 @@ for verb in (
     evaluate,
     generate,
     chat,
+    serve,
     rate,
     merge,
     ls,

@@ -5,7 +5,7 @@ Enters: a model by name, and rows or prompts. Leaves: what `api` gives back, sho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +19,10 @@ OneTask = Annotated[str | None, typer.Option("--task", help="of a run with sever
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL")],
-    data: Annotated[str | None, typer.Option("--data", help="rows to score on; not given: the run's own held-out rows")] = None,
+    models: Annotated[list[str], typer.Argument(metavar="RUN_DIR|MODEL…", help="one, or several to compare on the same rows")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="rows to score on; not given: those that the (first) run held out")
+    ] = None,
     score: Annotated[list[str] | None, typer.Option("--score", help="a score by name; repeatable (burnish ls scores)")] = None,
     limit: Limit = None,
     format: Format = "auto",
@@ -28,24 +30,59 @@ def evaluate(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="longest answer")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="of the resampling for the intervals; not given: the run's")] = None,
     task: OneTask = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", help="also consistency, abstention, calibration or forgetting; repeatable"),
+    ] = None,
+    slice: Annotated[
+        list[str] | None, typer.Option("--slice", help="scores by label, length, file or a column of the rows; repeatable")
+    ] = None,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="show so many of the rows that are answered worst")] = 0,
+    paraphrases: Annotated[
+        str | None, typer.Option("--paraphrases", help="for consistency: a file with the columns question and paraphrases")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="a model, or the address of a server, that says which answer is better")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option("--judge-model", help="of a server with several models: this one")] = None,
+    people: Annotated[
+        str | None, typer.Option("--people", help="pairs that people decided, by which the judge is measured first")
+    ] = None,
+    harness: Annotated[
+        str | None, typer.Option("--harness", help="tasks of lm-evaluation-harness, between commas (burnish[harness])")
+    ] = None,
+    harness_folder: Annotated[str | None, typer.Option("--harness-folder", help="folder of such tasks of your own")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on rows, with intervals; a tuned one beside its base."""
+    """Score a model on rows, with intervals; a tuned one beside its base, several beside each other."""
     from burnish import api
     from burnish.terminal import print_json, say
 
-    report = api.evaluate(
-        model,
-        data,
-        scores=score or (),
-        limit=limit,
-        format=format,
-        columns=as_columns(column),
-        max_tokens=max_tokens,
-        seed=seed,
-        task=task,
-        say=say,
+    more = api.More(
+        measures=tuple(measure or ()),
+        slices=tuple(slice or ()),
+        worst=worst,
+        paraphrases=paraphrases,
+        judge=judge,
+        judge_model=judge_model,
+        people=people,
+        harness=tuple(one.strip() for one in (harness or "").split(",") if one.strip()),
+        harness_folder=harness_folder,
     )
+    asked: dict[str, Any] = {
+        "scores": score or (),
+        "limit": limit,
+        "format": format,
+        "columns": as_columns(column),
+        "max_tokens": max_tokens,
+        "task": task,
+        "more": more,
+        "say": say,
+    }
+    if len(models) > 1:
+        report = api.compare(models, data, seed=seed or 0, **asked)
+    else:
+        report = api.evaluate(models[0], data, seed=seed, **asked)
     if as_json:
         print_json(report)
     else:
@@ -68,7 +105,9 @@ def generate(
     task: OneTask = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer prompts, or the rows of a file."""
+    """Answer prompts, or the rows of a file; a model with a head says what it reads as JSON."""
+    from json import dumps
+
     from burnish import api
     from burnish.terminal import print_json
 
@@ -91,7 +130,9 @@ def generate(
         print_json({"answers": rows})
         return
     for row in rows:
-        print(row["text"] if len(rows) == 1 else f"> {row['prompt']}\n{row['text']}\n")
+        # A head's figures are for programs as much as for people: labels with probabilities, spans, numbers.
+        said = dumps(row["reading"], ensure_ascii=False) if "reading" in row else row["text"]
+        print(said if len(rows) == 1 else f"> {row['prompt']}\n{said}\n")
 
 
 def chat(

@@ -55,9 +55,15 @@ def show_report(folder: Path, *, as_json: bool) -> None:
 
 
 def show_scores(report: dict[str, Any]) -> None:
-    """Print the score table of a report."""
+    """Print the score table of a report, of one model or of several, and what was measured beside it."""
     from rich.console import Console
 
     from burnish.report import print_scores
+    from burnish.report_more import print_comparison, print_more
 
-    print_scores(report, Console(highlight=False))
+    console = Console(highlight=False)
+    if "models" in report:
+        print_comparison(report, console)
+    else:
+        print_scores(report, console)
+    print_more(report.get("more") or {}, console)

@@ -42,8 +42,14 @@ class DecideConfig(Table):
     """most dev rows that settings are tried on"""
     test_rows: Count = 500
     """most held-out rows that are answered, of seen and of new documents each"""
+    seeds: Count = 1
+    """seeds with which each tuned arm is trained in its chosen setting; its score is the mean over them"""
+    paraphrases: Text | None = None
+    """file of questions in other words, with the columns question and paraphrases, for consistency; not set: made by rule"""
     probe_rows: Count = 40
     """rows of the measurements beside quality: consistency, abstention, latency"""
+    data_need: bool = True
+    """measure quality at an eighth, a quarter and half of the rows too: three more trainings, smaller ones"""
     facts: CountOrZero = 10
     """facts that are changed in the documents to measure an update; 0: none"""
     queries: Annotated[float, Field(ge=0)] = 100000.0

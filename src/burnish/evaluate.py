@@ -172,9 +172,14 @@ def value(score: Score, answers: Sequence[Answer], tasks: Sequence[Task]) -> flo
 
 
 def compare(
-    arms: Mapping[str, Sequence[Answer]], tasks: Sequence[Task], scores: Mapping[str, Score], *, seed: int = 0
+    arms: Mapping[str, Sequence[Answer]],
+    tasks: Sequence[Task],
+    scores: Mapping[str, Score],
+    *,
+    seed: int = 0,
+    difference_from: str = "base",
 ) -> dict[str, dict[str, Any]]:
-    """Return for each score the value and interval of each arm, and of their difference, as `report.json` holds them.
+    """Return for each score the value and interval of each arm, and of its difference from one of them, as `report.json` holds them.
 
     An arm whose answers lack what a score needs (a baseline has no likelihood) is left out of that score.
     """
@@ -184,7 +189,7 @@ def compare(
         if not fitting or not any(score.applies(task) for task in tasks):
             raise DataError(f"score {name!r} finds nothing to compare with in these {len(tasks)} rows. See: burnish ls scores")
         statistics = {arm: np.asarray(score.statistics(answers, tasks)) for arm, answers in fitting.items()}
-        table[name] = intervals(score, statistics, groups_of(tasks), seed=seed)
+        table[name] = intervals(score, statistics, groups_of(tasks), seed=seed, difference_from=difference_from)
     return table
 
 

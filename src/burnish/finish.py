@@ -266,6 +266,14 @@ def measured(
     return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
 
 
+def measured_alike(
+    tasks: Sequence[Task], arms: Mapping[str, Sequence[Answer]], scores: Mapping[str, Score], *, seed: int = 0
+) -> dict[str, Any]:
+    """Return scores with intervals of arms of which none is the base of another, each compared with the first, and examples to read."""
+    table = compare(arms, tasks, scores, seed=seed, difference_from=next(iter(arms)))
+    return {"scores": table, "headline": next(iter(table)), "examples": examples_table(arms, tasks)}
+
+
 def run_facts(plan: Plan, model: Model, progress: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the report says of the run itself."""
     settings = plan.resolved.config

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from burnish.sampling.mode import evaluating
 from burnish.scores.text import token_f1
 from burnish.types import Answer, Answerable, Example, Sequence, Tagged, Task, Text, plain
 
+LOWEST_ODDS = -1e9
+"""The log-odds of an answer where there is no context."""
 LONGEST = 64
 """Tokens of an extracted answer at most: two far ends seldom belong together."""
 
@@ -44,29 +47,31 @@ def read(
     if renderer.spec.restores:
         texts = [example for example in examples if isinstance(example, Task | Text)]
         return restored(model, renderer, texts, tokens=tokens, between=between)
+    found = read_fully(model, renderer, examples, tokens=tokens, between=between)
+    return [Answer(text=text, stopped=True, chances=figures.get("probabilities")) for text, figures in found]
+
+
+def read_fully(
+    model: Model,
+    renderer: HeadRenderer,
+    examples: Many[Example],
+    *,
+    tokens: int = 8192,
+    between: Callable[[], None] | None = None,
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the model's head says of each row as `read` does, and in figures, as JSON holds them.
+
+    Of one label or several {"label" or "labels", "probabilities"}, of a number or a reward {"number"}, of spans {"spans"}, of an answer
+    {"answer" (None: there is none), "log_odds" against none}. Raises what `read` raises.
+    """
     windows = [_windows(renderer, example) for example in examples]
     scores = iter(head_scores(model, [window.sequence for parts in windows for window in parts], tokens=tokens, between=between))
-    found = [[next(scores) for _ in parts] for parts in windows]
-    said = [
-        _said(renderer.spec, example, parts, read_now) for example, parts, read_now in zip(examples, windows, found, strict=True)
-    ]
-    if renderer.spec.problem not in ("single", "several"):
-        return [Answer(text=text, stopped=True) for text in said]
-    return [
-        Answer(text=text, stopped=True, chances=_chances(renderer.spec, score_NC[0]))
-        for text, (score_NC,) in zip(said, found, strict=True)
-    ]
-
-
-def _chances(spec: HeadSpec, score_C: np.ndarray) -> dict[str, float]:
-    """Return the probability of each label: of one among all, or of each by itself."""
-    score_C = score_C.astype(np.float64)
-    if spec.problem == "several":
-        chance_C = 1 / (1 + np.exp(-score_C))
-    else:
-        chance_C = np.exp(score_C - score_C.max())
-        chance_C /= chance_C.sum()
-    return dict(zip(spec.labels, chance_C.tolist(), strict=True))
+    found = []
+    for example, parts in zip(examples, windows, strict=True):
+        some = [next(scores) for _ in parts]
+        text = _said(renderer.spec, example, parts, some)
+        found.append((text, _figures(renderer.spec, example, parts, some, text)))
+    return found
 
 
 def _windows(renderer: HeadRenderer, example: Example) -> list[Window]:
@@ -116,6 +121,27 @@ def _said(spec: HeadSpec, example: Example, windows: Many[Window], scores: Many[
     if spec.problem == "several":
         return _labels_text([label for label, score in zip(spec.labels, score_C, strict=True) if score > 0])
     return spec.labels[int(score_C.argmax())]
+
+
+def _figures(spec: HeadSpec, example: Example, windows: Many[Window], scores: Many[np.ndarray], text: str) -> dict[str, Any]:
+    """Return what the head says of a row in figures."""
+    if spec.kind == "token":
+        return {"spans": json.loads(text)}
+    if spec.kind == "span":
+        assert isinstance(example, Answerable)
+        odds, _ = best_span(example.context, windows, scores)
+        return {"answer": None if text == NOT_STATED else text, "log_odds": max(odds, LOWEST_ODDS)}
+    score_C = scores[0][0].astype(np.float64)
+    if spec.problem in ("number", "reward"):
+        return {"number": float(score_C[0]) * spec.deviation + spec.mean}
+    if spec.problem == "several":
+        share_C = 1 / (1 + np.exp(-score_C))
+        said: dict[str, Any] = {"labels": [label for label, score in zip(spec.labels, score_C, strict=True) if score > 0]}
+    else:
+        share_C = np.exp(score_C - score_C.max())
+        share_C /= share_C.sum()
+        said = {"label": text}
+    return {**said, "probabilities": dict(zip(spec.labels, share_C.tolist(), strict=True))}
 
 
 def _labels_text(labels: list[str]) -> str:
@@ -190,7 +216,7 @@ def choose_threshold(
     scores = iter(head_scores(model, flat, tokens=tokens, between=between))
     found = [best_span(row.context, parts, [next(scores) for _ in parts]) for row, parts in zip(rows, windows, strict=True)]
     asked = [renderer.task_of(row) for row in rows]
-    odds = np.asarray([max(one, -1e9) for one, _ in found])  # a row without context has none
+    odds = np.asarray([max(one, LOWEST_ODDS) for one, _ in found])  # a row without context has none
     said = token_f1([Answer(text=answer or NOT_STATED) for _, answer in found], asked)[:, 0]
     silent = token_f1([Answer(text=NOT_STATED) for _ in found], asked)[:, 0]
     order = np.argsort(odds, kind="stable")

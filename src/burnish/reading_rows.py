@@ -60,7 +60,7 @@ def rewards(
 
     `scores_of` gives the head's scores of sequences.
     """
-    rows = [Rated(messages=task.messages, rating=0.0, origin=task.origin) for task in tasks]
+    rows = [Rated(messages=task.messages, rating=0.0, tools=task.tools, origin=task.origin) for task in tasks]
     parts = [within_pairs(judged_sequences(renderer, row, group=0), renderer.max_length, policy="cut") for row in rows]
     found = iter(scores_of([one for sequences in parts for one in sequences]))
     said = [[float(next(found)[0, 0]) for _ in sequences] for sequences in parts]

@@ -200,6 +200,22 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
     return [record for record, _ in _records(run)]
 
 
+def read_metrics_from(run: Run, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the complete records that begin at `offset` bytes or later, as `read_metrics` does, and where the next one will begin.
+
+    For who looks at a run under way again and again. Records may be taken back on resume: the file is another one then.
+    """
+    with run.metrics_jsonl.open("rb") as file:
+        file.seek(offset)
+        whole, _, _ = file.read().rpartition(b"\n")
+    if not whole:
+        return [], offset
+    try:
+        return [_numbers(json.loads(line)) for line in whole.split(b"\n")], offset + len(whole) + 1
+    except ValueError as error:
+        raise RunError(f"{run.metrics_jsonl}: is no file of metrics behind byte {offset}, it was damaged") from error
+
+
 def rewind_metrics(run: Run, step: int, *, evaluated: int | None = None) -> int:
     """Drop the records after a step, which a resumed run writes again, and return how many; the others keep their bytes.
 

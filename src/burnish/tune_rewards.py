@@ -77,7 +77,12 @@ def reward_model(name: str, resolved: Resolved, target: Device, *, task: str | N
 
     def judge(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
         rows = [
-            Rated(messages=(*task.messages, Message(role="assistant", content=content(one.text))), rating=0.0, origin=task.origin)
+            Rated(
+                messages=(*task.messages, Message(role="assistant", content=content(one.text))),
+                rating=0.0,
+                tools=task.tools,
+                origin=task.origin,
+            )
             for one, task in zip(answers, tasks, strict=True)
         ]
         read = [within_pairs(judged_sequences(renderer, row, group=1), limit, policy="cut") for row in rows]

@@ -113,19 +113,21 @@ class Dialog(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair(Row):
-    """A prompt with a better and a worse continuation."""
+    """A prompt with a better and a worse continuation; `tools` are JSON schemas offered to the model."""
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rated(Row):
-    """Messages with a rating of the last answer: a number, or 1 and 0 for a thumb up and down."""
+    """Messages with a rating of the last answer: a number, or 1 and 0 for a thumb up and down; `tools` as in a dialog."""
 
     messages: tuple[Message, ...]
     rating: float
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,8 @@ def as_dialog(example: Example, frame: Frame) -> Dialog | Text:
             messages=_with_system(example.messages, frame), tools=example.tools, origin=example.origin, group=example.group
         )
     if isinstance(example, Pair):
-        return Dialog(messages=_with_system((*example.prompt, *example.chosen), frame), origin=example.origin, group=example.group)
+        messages = _with_system((*example.prompt, *example.chosen), frame)
+        return Dialog(messages=messages, tools=example.tools, origin=example.origin, group=example.group)
     if isinstance(example, Rated):
         raise DataError(
             f"{example.origin}: rated answers are not imitated, because some of them are bad. Use data.format = 'messages' on the good ones."
@@ -108,10 +109,12 @@ def as_task(example: Example, frame: Frame) -> Task:
     if isinstance(example, Dialog):
         return _dialog_task(example, frame)
     if isinstance(example, Pair):
-        task = _dialog_task(Dialog(messages=(*example.prompt, *example.chosen), origin=example.origin, group=example.group), frame)
+        better = (*example.prompt, *example.chosen)
+        task = _dialog_task(Dialog(messages=better, tools=example.tools, origin=example.origin, group=example.group), frame)
         return replace(task, expected=replace(task.expected, pair=example))
     if isinstance(example, Rated):
-        task = _dialog_task(Dialog(messages=example.messages, origin=example.origin, group=example.group), frame)
+        said = Dialog(messages=example.messages, tools=example.tools, origin=example.origin, group=example.group)
+        task = _dialog_task(said, frame)
         # An answer that was found bad is nothing to come close to.
         return task if example.rating > 0 else replace(task, expected=Expected())
     question, expected = _question(example, frame)

@@ -169,6 +169,7 @@ FORMATS: dict[str, Format] = {
             "chosen": ("preferred_output",),
             "rejected": ("non_preferred_output",),
             **SYSTEM,
+            **TOOLS,
         },
     ),
     "rated": Format(
@@ -180,7 +181,7 @@ FORMATS: dict[str, Format] = {
             ("messages", "label"),
             ("messages", "rating"),
         ),
-        columns={"prompt": (), "completion": (), "messages": (), "label": (), "rating": ("score",), **SYSTEM},
+        columns={"prompt": (), "completion": (), "messages": (), "label": (), "rating": ("score",), **SYSTEM, **TOOLS},
     ),
     "feedback": Format(
         function=formats_feedback.feedback,

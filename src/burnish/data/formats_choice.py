@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from burnish.data.formats_dialog import answer_messages, optional_text, prompt_messages, raise_all, required_text, with_input
-from burnish.data.formats_messages import check_order, is_transcript, read_messages, shown, transcript
+from burnish.data.formats_messages import check_order, is_transcript, read_messages, read_tools, shown, transcript
 from burnish.types import Message, Origin, Pair, Rated, content
 
 Values = Mapping[str, Any]
@@ -40,6 +40,7 @@ def pairs(values: Values, origin: Origin) -> Pair:
         prompt = (Message("user", content(with_input(asked, optional_text(values, "input", problems)))),)
     else:
         prompt = prompt_messages(asked, "prompt", problems)
+    tools = read_tools(_tools(values, asked), problems)
     system = optional_text(values, "system", problems)
     if system:
         prompt = (Message("system", content(system)), *prompt)
@@ -49,7 +50,12 @@ def pairs(values: Values, origin: Origin) -> Pair:
         if not problems:
             check_order((*prompt, *answer), name, problems)
     raise_all(problems)
-    return Pair(prompt=prompt, chosen=chosen, rejected=rejected, origin=origin)
+    return Pair(prompt=prompt, chosen=chosen, rejected=rejected, tools=tools, origin=origin)
+
+
+def _tools(values: Values, asked: Any) -> Any:
+    """Return the tools that a row offers: in a column of their own, or inside OpenAI's input."""
+    return asked.get("tools") if values.get("tools") is None and isinstance(asked, Mapping) else values.get("tools")
 
 
 def _answer(value: Any, name: str, problems: list[str]) -> Messages:
@@ -90,13 +96,14 @@ def rated(values: Values, origin: Origin) -> Rated:
         rating = _thumb(values["label"], problems)
     else:
         rating = number(values["rating"], "rating", problems)
+    tools = read_tools(values.get("tools"), problems)
     system = optional_text(values, "system", problems)
     if system:
         made = (Message("system", content(system)), *made)
     if not problems:
         check_order(made, "messages", problems)
     raise_all(problems)
-    return Rated(messages=made, rating=rating, origin=origin)
+    return Rated(messages=made, rating=rating, tools=tools, origin=origin)
 
 
 def _thumb(value: Any, problems: list[str]) -> float:

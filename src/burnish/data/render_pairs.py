@@ -17,7 +17,7 @@ import numpy as np
 from burnish.data.dialog import Frame, as_dialog
 from burnish.data.render import Renderer, cut_right
 from burnish.errors import DataError
-from burnish.types import Dialog, Message, Origin, Pair, Rated, Sequence
+from burnish.types import Dialog, Message, Pair, Rated, Sequence
 
 Messages = tuple[Message, ...]
 
@@ -30,7 +30,7 @@ def pair_sequences(renderer: Renderer, pair: Pair, *, group: int) -> list[Sequen
     """
     assert group != 0, "0 is the group of sequences that stand alone"
     sides = [
-        _read(renderer, pair.prompt, answer, pair.origin, role=role, group=group)
+        _read(renderer, pair.prompt, answer, pair, role=role, group=group)
         for role, answer in (("chosen", pair.chosen), ("rejected", pair.rejected))
     ]
     if np.array_equal(sides[0].tokens_T, sides[1].tokens_T):
@@ -52,7 +52,7 @@ def rated_sequences(renderer: Renderer, example: Rated, *, thumbs: bool = True) 
             f'column "label", or learn from numbers with a reward model: objective.name = "reward", objective.ratings = "numbers".'
         )
     prompt, answer = _asked_and_answered(example)
-    sequence = _read(renderer, prompt, answer, example.origin, role="policy", group=0)
+    sequence = _read(renderer, prompt, answer, example, role="policy", group=0)
     return [_with_streams(sequence, rating=example.rating)]
 
 
@@ -96,7 +96,8 @@ def thumbs_of(pair: Pair) -> tuple[Rated, Rated]:
     """Return a pair as two rated answers: the chosen one with a thumb up, the rejected one with a thumb down."""
     sides = ((pair.chosen, 1.0), (pair.rejected, 0.0))
     up, down = (
-        Rated(messages=(*pair.prompt, *answer), rating=rating, origin=pair.origin, group=pair.group) for answer, rating in sides
+        Rated(messages=(*pair.prompt, *answer), rating=rating, tools=pair.tools, origin=pair.origin, group=pair.group)
+        for answer, rating in sides
     )
     return up, down
 
@@ -112,7 +113,7 @@ def unrelated(renderer: Renderer, examples: Many[Rated | Pair], *, seed: int) ->
     rows = [_asked_and_answered(thumbs_of(example)[0] if isinstance(example, Pair) else example) for example in examples]
     found = []
     for example, (prompt, _), other in zip(examples, rows, _partners([prompt for prompt, _ in rows], examples, seed), strict=True):
-        sequence = _shortened(_read(renderer, prompt, rows[other][1], example.origin, role="policy", group=0), renderer.max_length)
+        sequence = _shortened(_read(renderer, prompt, rows[other][1], example, role="policy", group=0), renderer.max_length)
         found.append([sequence] if sequence.weight_N.any() else [])
     return found
 
@@ -142,11 +143,12 @@ def _asked_and_answered(example: Rated) -> tuple[Messages, Messages]:
     return example.messages[: turns[-1]], example.messages[turns[-1] : turns[-1] + 1]
 
 
-def _read(renderer: Renderer, prompt: Messages, answer: Messages, origin: Origin, *, role: str, group: int) -> Sequence:
-    """Return prompt and answer as one sequence with read-outs in the answer's assistant turns alone."""
+def _read(renderer: Renderer, prompt: Messages, answer: Messages, row: Pair | Rated, *, role: str, group: int) -> Sequence:
+    """Return prompt and answer as one sequence with read-outs in the answer's assistant turns alone; tools are those of `row`."""
+    origin = row.origin
     given = tuple(replace(message, weight=0.0) for message in prompt)
     said = tuple(replace(message, weight=1.0 if message.weight is None else message.weight) for message in answer)
-    rendered = renderer.dialog(_framed((*given, *said), renderer.frame, origin))
+    rendered = renderer.dialog(_framed((*given, *said), renderer.frame, row))
     called = "rated" if group == 0 else role
     if not any(sequence.weight_N.any() for sequence in rendered):
         raise DataError(
@@ -160,9 +162,9 @@ def _read(renderer: Renderer, prompt: Messages, answer: Messages, origin: Origin
     return replace(rendered[0], role=role, group=group)
 
 
-def _framed(messages: Messages, frame: Frame, origin: Origin) -> Dialog:
+def _framed(messages: Messages, frame: Frame, row: Pair | Rated) -> Dialog:
     """Return the messages as a dialog, with the run's system prompt where they bring none."""
-    dialog = as_dialog(Dialog(messages=messages, origin=origin), frame)
+    dialog = as_dialog(Dialog(messages=messages, tools=row.tools, origin=row.origin), frame)
     assert isinstance(dialog, Dialog)
     return dialog
 

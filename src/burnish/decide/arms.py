@@ -74,14 +74,16 @@ def refuse_unknown(names: Sequence[str]) -> None:
 
 
 def chosen(
-    names: Sequence[str], *, documents: bool, embedder: bool, evidence: bool, corpus_fits: bool
+    names: Sequence[str], *, documents: bool, embedder: bool, evidence: bool, corpus_fits: bool, head: bool = False
 ) -> tuple[dict[str, Arm], dict[str, str]]:
-    """Return the arms to carry out, and those that cannot be with the reason."""
+    """Return the arms to carry out, and those that cannot be with the reason. `head`: tuned weights answer by a head."""
     refuse_unknown(names)
     wanted = {name: ARMS[name] for name in ARMS if not names or name in names}
     left: dict[str, str] = {}
     for name, arm in wanted.items():
-        if arm.passages != "none" and not documents:
+        if head and arm.passages != "none" and arm.weights != "base":
+            left[name] = "a head reads the text alone, and no passages beside it"
+        elif arm.passages != "none" and not documents:
             left[name] = "there are no documents: give decide.documents, or rows that come with their contexts"
         elif arm.passages in ("dense", "fused") and not embedder:
             left[name] = "no embedding model is named: give decide.embedder"

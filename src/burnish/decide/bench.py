@@ -15,11 +15,14 @@ import numpy as np
 
 from burnish.config_decide import DecideConfig
 from burnish.data.fields import normalised
+from burnish.data.render import Renderer
+from burnish.data.render_heads import HeadRenderer
 from burnish.decide.arms import Arm
 from burnish.decide.prompts import Help, Layout, fit, put
 from burnish.decide.protocol import Item, Rows
 from burnish.devices import apply_device
 from burnish.evaluate import Asking, answer, resolve_scores
+from burnish.evaluate_wordings import RULES, Wordings
 from burnish.models import Model
 from burnish.prepare import Plan
 from burnish.prepare_task import TaskPlan
@@ -62,7 +65,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bench:
-    """What all arms share. `pool` are the rows that examples are taken from, `examples` the index over their questions."""
+    """What all arms share.
+
+    `pool` are the rows that examples are taken from, `examples` the index over their questions; `wordings` the user's other wordings of questions.
+    """
 
     plan: Plan
     rows: Rows
@@ -72,6 +78,7 @@ class Bench:
     examples: Index
     pool: Sequence[Item]
     embed: Embed | None = None
+    wordings: Wordings = RULES
     between: Callable[[], None] | None = None
     looked: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Places of passages already looked up, by question and way."""
@@ -80,6 +87,16 @@ class Bench:
     def part(self) -> TaskPlan:
         """The run's only task."""
         return self.plan.first
+
+    @property
+    def has_head(self) -> bool:
+        """Whether tuned weights answer through a head of their own, and the base writes."""
+        return self.part.rows.head is not None
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a row may have several labels."""
+        return self.part.rows.head is not None and self.part.rows.head.problem == "several"
 
     @property
     def settings(self) -> DecideConfig:
@@ -109,6 +126,11 @@ class Bench:
     def tokens(self, task: Task) -> int:
         """Return how many tokens a prompt has."""
         return len(self.part.renderer.prompt(task))
+
+    def asker_of(self, model: Model) -> Renderer | HeadRenderer:
+        """Return what puts rows to a model: the run's renderer, or the head's where the model has one."""
+        spec, reader = model.reads(self.part.name), self.part.rows.reader
+        return self.part.renderer if spec is None or reader is None else replace(reader, spec=spec)
 
     def asking(self, **changes: Any) -> Asking:
         """Return how every arm is asked: greedily, in batches."""
@@ -246,9 +268,17 @@ def ask(
     started = time.perf_counter()
     given = [help_for(bench, arm, setting, item, without_document=without_document) for item in items]
     tasks = [put(item, one) for item, one in zip(items, given, strict=True)]
-    answers = answer(model, bench.part.renderer, tasks, bench.scores, asking or bench.asking())
+    asker = bench.asker_of(model)
+    answers = answer(model, asker, tasks, bench.scores, asking or bench.asking())
     seconds = time.perf_counter() - started
-    return Said(tasks, answers, [bench.tokens(task) for task in tasks], seconds, [one.passages for one in given])
+    return Said(tasks, answers, [_tokens(asker, task) for task in tasks], seconds, [one.passages for one in given])
+
+
+def _tokens(asker: Renderer | HeadRenderer, task: Task) -> int:
+    """Return how many tokens a model reads before it answers."""
+    if isinstance(asker, HeadRenderer):
+        return sum(window.sequence.length for window in asker.windows(task, learn=False))
+    return len(asker.prompt(task))
 
 
 def value(bench: Bench, said: Said) -> float:

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from burnish import runs
 from burnish.baseline import linear_baseline
 from burnish.decide.arms import Arm
-from burnish.decide.bench import Bench, Said, Setting, ask, value
+from burnish.decide.bench import Bench, Said, Setting, ask, statistics, value
 from burnish.decide.protocol import Item
 from burnish.decide.search import RATES, Ledger, choose
 from burnish.decide.weights import Learned, learn, open_merged
@@ -32,7 +34,8 @@ from burnish.types import Answer, plain
 class Result:
     """A finished arm: what it chose, what it answered to the held-out rows, and what it took.
 
-    `seconds` are those of building it: training, and looking for settings stands in the ledger. `folder` is the run of a tuned arm.
+    `seconds` are those of building it: training, and looking for settings stands in the ledger. `folder` is the run of a tuned arm;
+    `repeats` are the answers of the same arm tuned with other seeds, and `folders` their runs: its score is the mean over all of them.
     """
 
     arm: Arm
@@ -41,6 +44,8 @@ class Result:
     ledger: Ledger
     seconds: float = 0.0
     folder: Path | None = None
+    repeats: tuple[Said, ...] = ()
+    folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,11 +120,27 @@ def _learned(bench: Bench, name: str, arm: Arm, effort: Effort, done: dict[str, 
 
     setting, ledger = choose(bench, arm, trials=effort.trials, measure=measure, settings=settings)
     chosen = run(setting)
+    others = [] if arm.weights == "random" else range(1, bench.settings.seeds)
+    again = [
+        learn(bench, arm, setting, f"{name}-seed{number}", bench.rows.train, watch=effort.watch, seed=number) for number in others
+    ]
+    folders = tuple(one.folder for one in again)
     ledger.labels = len(bench.rows.train)
     # By what training took when it ran: runs that are there from an interrupted decision took no time now.
     ledger.seconds = sum(asking) + sum(one.seconds for key, one in runs_of.items() if key != setting)
     said = ask(bench, arm, setting, bench.rows.test, open_merged(chosen.folder, bench.model))
-    return Result(arm, setting, said, ledger, chosen.seconds, chosen.folder)
+    return Result(arm, setting, said, ledger, chosen.seconds, chosen.folder, _repeats(bench, arm, setting, folders), folders)
+
+
+def _repeats(bench: Bench, arm: Arm, setting: Setting, folders: Sequence[Path]) -> tuple[Said, ...]:
+    """Return what the weights of other seeds answer to the held-out rows."""
+    return tuple(ask(bench, arm, setting, bench.rows.test, open_merged(folder, bench.model)) for folder in folders)
+
+
+def statistics_of(bench: Bench, result: Result, name: str | None = None) -> np.ndarray:
+    """Return the statistics [rows, K] of an arm's answers by one score (the deciding one unless named), the mean over its seeds."""
+    given = {str(place): said.answers for place, said in enumerate((result.said, *result.repeats))}
+    return np.mean(list(statistics(bench, given, bench.rows.test, name or bench.headline).values()), axis=0)
 
 
 def _glued(bench: Bench, arm: Arm, effort: Effort, done: dict[str, Result]) -> Result:
@@ -134,7 +155,8 @@ def _glued(bench: Bench, arm: Arm, effort: Effort, done: dict[str, Result]) -> R
     )
     ledger.labels = len(bench.rows.train)
     ledger.seconds += tuned.ledger.seconds
-    return Result(arm, setting, ask(bench, arm, setting, bench.rows.test, model), ledger, tuned.seconds, tuned.folder)
+    said, repeats = ask(bench, arm, setting, bench.rows.test, model), _repeats(bench, arm, setting, tuned.folders)
+    return Result(arm, setting, said, ledger, tuned.seconds, tuned.folder, repeats, tuned.folders)
 
 
 def attempt(bench: Bench, arms: dict[str, Arm], effort: Effort) -> tuple[dict[str, Result], dict[str, str]]:
@@ -166,7 +188,9 @@ def model_of(bench: Bench, result: Result) -> Model | None:
 def _key(bench: Bench, name: str, arm: Arm, effort: Effort, done: Mapping[str, Result]) -> str:
     """Return a sha256 of everything that an arm's result follows from."""
     config = bench.plan.resolved.config
-    settings = config.decide.model_dump(mode="json", include={"examples", "passages", "passage_size", "instructions", "embedder"})
+    settings = config.decide.model_dump(
+        mode="json", include={"examples", "passages", "passage_size", "instructions", "embedder", "seeds"}
+    )
     told = {
         "arm": [name, asdict(arm)],
         "rows": [_ids(side) for side in (bench.rows.train, bench.rows.dev, bench.rows.test)],
@@ -178,7 +202,7 @@ def _key(bench: Bench, name: str, arm: Arm, effort: Effort, done: Mapping[str, R
         "before": {
             one: asdict(done[one].setting) for one in ("retrieval_bm25", "tuned") if one in done and one != name and arm.looks
         },
-        "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train"}),
+        "run": config.model_dump(mode="json", include={"seed", "dtype", "score", "technique", "train", "objective"}),
         "longest": bench.part.renderer.max_length,
         "answer": bench.answer_tokens,
     }
@@ -190,18 +214,6 @@ def _ids(items: Sequence[Item]) -> list[str]:
 
 
 def _keep(file: Path, key: str, result: Result) -> None:
-    said = result.said
-    rows = [
-        {
-            "text": one.text,
-            "stopped": one.stopped,
-            "tokens": one.tokens,
-            "nll": one.nll,
-            "nll_tokens": one.nll_tokens,
-            "nll_bytes": one.nll_bytes,
-        }
-        for one in said.answers
-    ]
     file.parent.mkdir(parents=True, exist_ok=True)
     runs.write_json(
         file,
@@ -210,29 +222,41 @@ def _keep(file: Path, key: str, result: Result) -> None:
             "setting": asdict(result.setting),
             "ledger": asdict(result.ledger),
             "seconds": result.seconds,
-            "folder": None if result.folder is None else str(result.folder),
-            "asked": {"seconds": said.seconds, "prompt_tokens": said.prompt_tokens, "shown": said.shown},
-            "answers": rows,
+            "folders": [str(folder) for folder in (result.folder, *result.folders) if folder is not None],
+            "said": [_plain(said) for said in (result.said, *result.repeats)],
         },
     )
+
+
+def _plain(said: Said) -> dict[str, Any]:
+    """Return answers as plain values, without the tasks, which the rows give again."""
+    return {
+        "seconds": said.seconds,
+        "prompt_tokens": said.prompt_tokens,
+        "shown": said.shown,
+        "answers": [asdict(one) for one in said.answers],
+    }
 
 
 def _kept(file: Path, key: str, bench: Bench, arm: Arm) -> Result | None:
     """Return a result from before, None where there is none, it is damaged, or it was of something else."""
     try:
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if told["key"] != key:
+        folders = [Path(one) for one in told["folders"]]
+        if told["key"] != key or not all(runs.is_finished(folder) for folder in folders):
             return None
-        folder = Path(told["folder"]) if told["folder"] is not None else None
-        if folder is not None and not runs.is_finished(folder):
-            return None
-        answers = [Answer(**row) for row in told["answers"]]
-        asked = told["asked"]
-        tasks = [item.task for item in bench.rows.test]
-        said = Said(tasks, answers, asked["prompt_tokens"], asked["seconds"], [tuple(one) for one in asked["shown"]])
-        return Result(arm, Setting(**told["setting"]), said, Ledger(**told["ledger"]), told["seconds"], folder)
+        first, *repeats = [_said(one, bench) for one in told["said"]]
+        own = folders[0] if folders else None
+        setting, ledger = Setting(**told["setting"]), Ledger(**told["ledger"])
+        return Result(arm, setting, first, ledger, told["seconds"], own, tuple(repeats), tuple(folders[1:]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _said(told: Mapping[str, Any], bench: Bench) -> Said:
+    answers = [Answer(**row) for row in told["answers"]]
+    tasks = [item.task for item in bench.rows.test]
+    return Said(tasks, answers, told["prompt_tokens"], told["seconds"], [tuple(one) for one in told["shown"]])
 
 
 def with_rows(bench: Bench, train: Sequence[Item]) -> Bench:

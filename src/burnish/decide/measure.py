@@ -11,25 +11,26 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from burnish.data.fields import normalised
+from burnish.data.render_heads import HeadRenderer
 from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Said, Setting, ask, gold, statistics
 from burnish.decide.protocol import Item
+from burnish.evaluate_agreement import agreement, calibration, commonest, shares
+from burnish.evaluate_certainty import label_chances
+from burnish.evaluate_wordings import RULES, Wordings, worded
 from burnish.forgetting_answers import says_not_stated
 from burnish.models import Model
-from burnish.scores import SCORES, groups_of, intervals
-from burnish.types import Answer, Message, Score, Task, content, plain
+from burnish.scores import groups_of
+from burnish.types import Answer, Task
 
 SAMPLES, TEMPERATURE = 5, 0.7
 RIGHT = 0.5
 """From this value of the deciding score on, an answer counts as right where errors are counted."""
-BINS = 10
-_POLITE = "Could you tell me: "
 
 
 def lenient(answer: Answer, task: Task) -> Answer:
@@ -53,78 +54,58 @@ def right_of(bench: Bench, answers: Sequence[Answer], items: Sequence[Item]) -> 
 # --------------------------------------------------------------------------------------------------------- consistency, calibration
 
 
-def paraphrases(item: Item) -> list[Item]:
-    """Return the question in other words by rule, the meaning kept: small letters, no mark at its end, a polite beginning."""
-    last = item.task.messages[-1]
-    text = plain(last.content)
-    asked = item.question
-    ways = (asked.lower(), asked.rstrip("?.! "), _POLITE + asked[:1].lower() + asked[1:])
-    made = []
-    for way in ways:
-        turn: Message = replace(last, content=content(text.replace(asked, way)))
-        made.append(replace(item, question=way, task=replace(item.task, messages=(*item.task.messages[:-1], turn))))
-    return made
+def paraphrases(item: Item, wordings: Wordings = RULES) -> list[Item]:
+    """Return the question in other words, the user's own where there are some, else made by rule; none of a text whose characters are marked."""
+    if item.task.expected.spans is not None:
+        return []
+    return [replace(item, question=way, task=worded(item.task, item.question, way)) for way in wordings.of(item.question)]
 
 
 def consistency(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], model: Model) -> dict[str, Any]:
-    """Return how far an arm agrees with itself: over samples of one question, and over paraphrases; and how well agreement tells what is right.
+    """Return how far an arm agrees with itself: over samples of one question, and over wordings of it; and how well certainty tells what is right.
 
     "agreement" is the mean share of pairs of answers that say the same, "all_right" the share of questions answered rightly in every wording:
-    a model can be consistently wrong. As certainty the share of the commonest answer among the samples is taken.
+    a model can be consistently wrong. As certainty the share of the commonest answer among the samples is taken; a head, which draws no
+    samples, says its certainty itself, where it tells one label.
     """
-    asking = bench.asking(temperature=TEMPERATURE)
-    drawn = [
-        ask(bench, arm, setting, items, model, asking=replace(asking, options=replace(asking.options, step=number + 1)))
-        for number in range(SAMPLES)
-    ]
-    said_RS = np.array([[normalised(one.text) for one in sample.answers] for sample in drawn], dtype=object).T
-    worded = [ask(bench, arm, setting, [paraphrases(item)[way] for item in items], model) for way in range(3)]
-    plain_said = ask(bench, arm, setting, items, model)
-    ways_RW = np.array([[normalised(one.text) for one in way.answers] for way in (plain_said, *worded)], dtype=object).T
-    right_WR = np.stack([right_of(bench, way.answers, items) for way in (plain_said, *worded)])
-    certain, correct = [], []
-    for place, texts in enumerate(said_RS):
-        commonest, count = Counter(texts.tolist()).most_common(1)[0]
-        certain.append(count / SAMPLES)
-        number = texts.tolist().index(commonest)
-        correct.append(bool(right_of(bench, [drawn[number].answers[place]], [items[place]])[0]))
+    groups = groups_of([item.task for item in items])
+    worded = [[item, *paraphrases(item, bench.wordings)] for item in items]
+    said = iter(ask(bench, arm, setting, [one for ways in worded for one in ways], model).answers)
+    answers = [[next(said) for _ in ways] for ways in worded]
+    right = [right_of(bench, some, [item] * len(some)).all() for some, item in zip(answers, items, strict=True)]
+    samples, certain = _sampled(bench, arm, setting, items, model)
     return {
         "n": len(items),
-        "samples": {"agreement": _shares(_agreement(said_RS), items)},
+        "samples": samples,
         "paraphrases": {
-            "agreement": _shares(_agreement(ways_RW), items),
-            "all_right": _shares(right_WR.all(axis=0).astype(float), items),
+            "agreement": shares(agreement([[normalised(one.text) for one in some] for some in answers]), groups),
+            "all_right": shares(np.array(right, dtype=float), groups),
+            "given": bench.wordings.known(item.question for item in items),
         },
-        "calibration": calibration(np.array(certain), np.array(correct)),
+        "calibration": None if certain is None else calibration(*certain, groups),
     }
 
 
-def _agreement(texts_RS: np.ndarray) -> np.ndarray:
-    """Return for each row the share of pairs of answers that are the same."""
-    return np.array([np.mean([one == other for one, other in combinations(row.tolist(), 2)]) for row in texts_RS])
-
-
-def _shares(values_R: np.ndarray, items: Sequence[Item]) -> dict[str, Any]:
-    """Return a mean with its interval over groups."""
-    table = np.stack([values_R, np.ones(len(values_R))], axis=1)
-    mean: Score = SCORES["exact_match"]
-    # A row of zeros would count as not compared; the second column says that it was.
-    found = intervals(mean, {"value": table}, groups_of([item.task for item in items]))
-    return {**found["value"], "n": found["n"]}
-
-
-def calibration(certain_R: np.ndarray, correct_R: np.ndarray) -> dict[str, Any]:
-    """Return the Brier score, the expected calibration error over bins of equal mass, and accuracy on the surest 80 %: Guo et al. 2017."""
-    order = np.argsort(-certain_R, kind="stable")
-    parts = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
-    gaps = [len(part) * abs(float(certain_R[part].mean()) - float(correct_R[part].mean())) for part in parts]
-    surest = order[: max(1, round(0.8 * len(order)))]
-    return {
-        "brier": float(np.mean((certain_R - correct_R) ** 2)),
-        "error": float(sum(gaps) / len(order)),
-        "accuracy_at_80": float(correct_R[surest].mean()),
-        "n": len(order),
-    }
+def _sampled(
+    bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], model: Model
+) -> tuple[dict[str, Any] | None, tuple[np.ndarray, np.ndarray] | None]:
+    """Return the agreement among samples, and how certain each answer is and whether it is right; nothing where neither can be had."""
+    groups, asker = groups_of([item.task for item in items]), bench.asker_of(model)
+    if isinstance(asker, HeadRenderer):
+        if asker.spec.problem != "single":
+            return None, None
+        answers, certain_R = label_chances(model, asker, [item.task for item in items], bench.asking())
+        return None, (certain_R, right_of(bench, answers, items))
+    asking = bench.asking(temperature=TEMPERATURE)
+    drawn = [
+        ask(bench, arm, setting, items, model, asking=replace(asking, options=replace(asking.options, step=number + 1))).answers
+        for number in range(SAMPLES)
+    ]
+    texts = [[normalised(sample[place].text) for sample in drawn] for place in range(len(items))]
+    chosen = [commonest(some) for some in texts]
+    answers = [drawn[number][place] for place, (number, _) in enumerate(chosen)]
+    certain_R = np.array([share for _, share in chosen])
+    return {"agreement": shares(agreement(texts), groups)}, (certain_R, right_of(bench, answers, items))
 
 
 # ------------------------------------------------------------------------------------------------------------- abstention, errors
@@ -133,6 +114,7 @@ def calibration(certain_R: np.ndarray, correct_R: np.ndarray) -> dict[str, Any]:
 def abstention(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], model: Model) -> dict[str, Any] | None:
     """Return how often an arm says that it does not know where the document with the answer is taken away, and how often where it is there.
 
+    "grounded" is how often its answer, where the document is gone, at least stands in what it was shown; what is neither is made up.
     None for arms that look in no documents: nothing can be taken away from them.
     """
     known = [item for item in items if gold(bench, item)]
@@ -141,7 +123,16 @@ def abstention(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], 
     without = ask(bench, arm, setting, known, model, without_document=True)
     with_it = ask(bench, arm, setting, known, model)
     told = [np.array([float(says_not_stated(one.text)) for one in said.answers]) for said in (without, with_it)]
-    return {"unanswerable": _shares(told[0], known), "answerable": _shares(told[1], known)}
+    stands = [
+        float(not silent and bool(text := normalised(one.text)) and any(text in normalised(passage) for passage in shown))
+        for one, silent, shown in zip(without.answers, told[0], without.shown, strict=True)
+    ]
+    groups = groups_of([item.task for item in known])
+    return {
+        "unanswerable": shares(told[0], groups),
+        "answerable": shares(told[1], groups),
+        "grounded": shares(np.array(stands), groups),
+    }
 
 
 def errors(bench: Bench, arm: Arm, items: Sequence[Item], said: Said) -> dict[str, int]:
@@ -180,7 +171,7 @@ def recall(bench: Bench, items: Sequence[Item], said: Said) -> dict[str, Any] | 
     if not known:
         return None
     hits = np.array([float(holds_evidence(bench, items[place], said.shown[place])) for place in known])
-    return _shares(hits, [items[place] for place in known])
+    return shares(hits, groups_of([items[place].task for place in known]))
 
 
 # ------------------------------------------------------------------------------------------------------------------- memory, latency

@@ -6,15 +6,18 @@ the last doubling brought, and which labels have too few rows.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from burnish.data.fields import normalised
 from burnish.decide.arms import ARMS
 from burnish.decide.bench import Bench, ask, statistics, value, with_pool
 from burnish.decide.carry_out import Effort, Result, with_rows
+from burnish.decide.measure import RIGHT
+from burnish.decide.protocol import Item
 from burnish.decide.statistics import difference
 from burnish.decide.weights import learn, open_merged
 from burnish.decide.words import PROMPTED
@@ -103,25 +106,32 @@ def _doubling(
 
 
 def lacking(bench: Bench, done: Mapping[str, Result]) -> list[dict[str, Any]]:
-    """Return the labels with few rows that the tuned arm (or the best prompt) answers worse than the others, the worst first."""
-    if not any(item.task.expected.labels for item in bench.rows.test):
-        return []
+    """Return the kinds of rows of which there are few to learn from, and which the tuned arm (or the best prompt) answers worse than others."""
     name = next(iter([*(["tuned"] if "tuned" in done else []), *_best_prompt(bench, done)]), None)
-    if name is None:
+    if name is None or not bench.scores[bench.headline].higher_is_better:
         return []
-    learned: dict[str, int] = defaultdict(int)
-    for item in bench.rows.train:
-        learned[item.answer] += 1
-    right: dict[str, list[bool]] = defaultdict(list)
     values = bench.scores[bench.headline].combine(
         statistics(bench, {name: done[name].said.answers}, bench.rows.test, bench.headline)[name]
     )
+    right: dict[str, list[bool]] = defaultdict(list)
     for item, one in zip(bench.rows.test, np.nan_to_num(values), strict=True):
-        right[item.answer].append(bool(one >= 0.5))
+        right[kind_of(item)].append(bool(one >= RIGHT))
+    return few_and_worse(Counter(kind_of(item) for item in bench.rows.train), right)
+
+
+def kind_of(item: Item) -> str:
+    """Return what kind of row it is: its label, or of a question in words the word that it begins with (who, when, how …)."""
+    if item.task.expected.labels is not None:
+        return item.answer
+    return f"questions with “{next(iter(normalised(item.question).split()), '')}”"
+
+
+def few_and_worse(learned: Mapping[str, int], right: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]]:
+    """Return the kinds with fewer than ten rows to learn from that are answered worse than all rows together, the rarest first."""
     overall = float(np.mean([one for some in right.values() for one in some]))
     found = [
-        {"label": label, "rows": learned[label], "right": sum(some), "n": len(some)}
-        for label, some in right.items()
-        if learned[label] < FEW_ROWS and sum(some) / len(some) < overall
+        {"label": kind, "rows": learned.get(kind, 0), "right": sum(some), "n": len(some)}
+        for kind, some in right.items()
+        if learned.get(kind, 0) < FEW_ROWS and sum(some) / len(some) < overall
     ]
     return sorted(found, key=lambda row: (row["rows"], row["label"]))

@@ -15,7 +15,7 @@ import numpy as np
 from burnish.decide.words import PROMPTED, RETRIEVAL, name_of
 from burnish.report_plot import Scale, label, scale, spans_decades
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 280.0, 54.0, 14.0, 16.0, 42.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 280.0, 54.0, 14.0, 28.0, 42.0
 ERRORS = ("right", "form", "evidence read wrong", "retrieval missed", "not in the documents", "closed book wrong")
 """What answers are counted as, in the order of a bar."""
 
@@ -82,7 +82,7 @@ def _axes(xs: Scale, ys: Scale, across: str, up: str) -> list[str]:
     parts.append(f'<line class="axis" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{bottom:g}" y2="{bottom:g}"/>')
     log = " (log scale)" if xs.logarithmic else ""
     parts.append(f'<text class="tick" x="{WIDTH / 2:g}" y="{HEIGHT - 8:g}" text-anchor="middle">{escape(across + log)}</text>')
-    parts.append(f'<text class="tick" x="4" y="{TOP - 4:g}">{escape(up)}</text>')
+    parts.append(f'<text class="tick" x="4" y="{TOP - 16:g}">{escape(up)}</text>')
     return parts
 
 

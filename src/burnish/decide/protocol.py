@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 
-from burnish import atomic, runs
 from burnish.config import Resolved, RunConfig
 from burnish.config_schema import DataConfig
 from burnish.data.dialog import Frame, as_task
@@ -26,8 +25,12 @@ from burnish.data.duplicates import between
 from burnish.data.fields import normalised
 from burnish.data.formats import examples
 from burnish.data.sources import read
+from burnish.decide.rows_written import write_dialogs
 from burnish.errors import ConfigError, DataError, combined
+from burnish.evaluate_wordings import RULES, Wordings, read_wordings
 from burnish.gather import Gathered
+from burnish.models import is_encoder
+from burnish.prepare import Plan
 from burnish.retrieval import Document
 from burnish.types import Answerable, Dialog, Example, Labelled, Message, Tagged, Task, Text, content, plain
 
@@ -77,6 +80,7 @@ class Rows:
     documents: list[Document]
     notes: list[str]
     warnings: list[str]
+    wordings: Wordings = RULES
 
     @property
     def test_hash(self) -> str:
@@ -112,7 +116,9 @@ def divide(gathered: Gathered, config: RunConfig, *, base: Path) -> Rows:
     if not dev:
         raise DataError("No dev rows, and settings must not be tried on held-out rows. Give data.dev or data.dev_share.")
     refuse_leaks(train, dev, test)
-    return Rows(train, dev, test, documents, _notes(train, dev, test, documents), warnings)
+    wordings = RULES if settings.paraphrases is None else read_wordings(settings.paraphrases, base)
+    notes = [*_notes(train, dev, test, documents), *_worded(wordings, test)]
+    return Rows(train, dev, test, documents, notes, warnings, wordings)
 
 
 # ------------------------------------------------------------------------------------------------------------------- rows, documents
@@ -161,7 +167,9 @@ def read_documents(source: str, base: Path) -> tuple[list[Document], list[str]]:
     found = examples(table, format="text")
     if table.problems or found.problems:
         raise combined(
-            DataError, f"decide.documents = {source!r}: documents that cannot be read", [*table.problems, *found.problems]
+            DataError,
+            f"decide.documents = {source!r}: documents that cannot be read",
+            list(dict.fromkeys([*table.problems, *found.problems])),
         )
     documents = [Document(text.origin.file, text.text, text.origin) for text in found.examples if isinstance(text, Text)]
     if not documents:
@@ -220,7 +228,8 @@ def closed_book(resolved: Resolved, gathered: Gathered, folder: Path) -> Resolve
             _item(example, gathered.frame, group, own)
             for example, group in zip(gathered.examples[side], gathered.groups[side], strict=True)
         ]
-        files[side] = write_dialogs([(item, item.task) for item in items], folder / "rows" / f"all-{side}.jsonl") if items else None
+        rows = [(item.task, item.answer, item.task.group or item.id) for item in items]
+        files[side] = write_dialogs(rows, folder / "rows" / f"all-{side}.jsonl") if rows else None
     before = resolved.config.data
     data = DataConfig.model_validate_json(
         json.dumps(
@@ -237,18 +246,6 @@ def closed_book(resolved: Resolved, gathered: Gathered, folder: Path) -> Resolve
         )
     )
     return replace(resolved, config=resolved.config.model_copy(update={"data": data}))
-
-
-def write_dialogs(rows: Sequence[tuple[Item, Task]], file: Path) -> Path:
-    """Write rows as dialogs, one a line: what is put to the model, and the answer. Return the file's absolute path."""
-    lines = []
-    for item, task in rows:
-        turns = [{"role": turn.role, "content": plain(turn.content)} for turn in task.messages]
-        row = {"messages": [*turns, {"role": "assistant", "content": item.answer}], "group": item.task.group or item.id}
-        lines.append(json.dumps(row, ensure_ascii=False))
-    atomic.make_directory(file.parent)
-    runs.write_text(file, "".join(f"{line}\n" for line in lines))
-    return file.resolve()
 
 
 # --------------------------------------------------------------------------------------------------------------------------- leaks
@@ -295,6 +292,23 @@ def _notes(train: Sequence[Item], dev: Sequence[Item], test: Sequence[Item], doc
     return notes
 
 
+def _worded(wordings: Wordings, test: Sequence[Item]) -> list[str]:
+    """Say for how many held-out questions the user gave other wordings; DataError where it is none of them."""
+    if not wordings.given:
+        return []
+    known = wordings.known(item.question for item in test)
+    if known == 0:
+        raise DataError(
+            f"decide.paraphrases: none of its {len(wordings.given)} questions is held out. Write the held-out questions as they stand in the data, such "
+            f"as {test[0].question!r}."
+        )
+    return [f"Other wordings of {known} of {len(test)} held-out questions were given; those of the others are made by rule."]
+
+
+HEADS = ("classification", "regression", "ner")
+"""Objectives whose tuned arms answer by a head, while the base is asked to write the same answer."""
+
+
 def refuse_kinds(config: RunConfig) -> None:
     """Raise ConfigError for runs that `decide` cannot carry out as prompts too."""
     if config.task:
@@ -303,8 +317,14 @@ def refuse_kinds(config: RunConfig) -> None:
         )
     if config.model.is_fresh:
         raise ConfigError("decide compares ways to use a model that there is; one with random weights can be asked nothing yet.")
-    if config.objective.name != "sft":
+    if config.objective.name not in ("sft", *HEADS):
         raise ConfigError(
-            f"objective = {config.objective.name!r}: decide compares ways in which the same model writes the answer, so that all are asked "
-            f"alike; that is objective = 'sft'. A linear classifier is compared with them by itself."
+            f"objective = {config.objective.name!r}: decide compares ways to get the same expected answer. The objective is 'sft', or one whose "
+            f"head tells what the base can be asked to write: {', '.join(HEADS)}."
         )
+
+
+def refuse_encoder(plan: Plan) -> None:
+    """Raise ConfigError where the model cannot write, so that there is nothing to prompt."""
+    if is_encoder(plan.model_config):
+        raise ConfigError(f"{plan.found.name} is an encoder, which writes nothing, so it cannot be prompted. Use burnish tune.")

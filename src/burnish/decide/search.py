@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, product
 from typing import Any
 
 from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Setting, ask, value
+from burnish.decide.prompts import Layout
 
 INSTRUCTIONS = (
     "Answer in as few words as possible.",
@@ -92,7 +93,8 @@ def choose(
 
 
 def _searched(bench: Bench, tried: Callable[[Setting], float], trials: int) -> Setting:
-    """Return the best prompt of a bounded search: first the instruction, then examples and layout with it, one thing changed at a time."""
+    """Return the best prompt of a bounded search, one thing changed at a time: half of the trials examples and layouts, the plain question
+    first, then the instructions with the best of them, then what is left of the examples with the best instruction."""
     left = [trials]
 
     def take(settings: Sequence[Setting], best: Setting | None) -> Setting:
@@ -106,10 +108,20 @@ def _searched(bench: Bench, tried: Callable[[Setting], float], trials: int) -> S
         assert best is not None
         return best
 
-    instructions = bench.settings.instructions or INSTRUCTIONS
-    best = take([Setting(), *(Setting(instruction=said) for said in instructions)][: max(1, trials // 2)], None)
-    more = [
-        Setting(best.instruction, count, layout=layout, examples_by=by)
-        for count, by, layout in product(bench.settings.examples, ("nearest", "fixed"), ("inline", "turns"))
-    ]
-    return take(more, best)
+    shown = [Setting(), *_with_examples(bench.settings.examples)]
+    half = trials // 2 + 1
+    best = take(shown[:half], None)
+    best = take([replace(best, instruction=said) for said in bench.settings.instructions or INSTRUCTIONS], best)
+    return take([replace(one, instruction=best.instruction) for one in shown[half:]], best)
+
+
+def _with_examples(counts: Sequence[int]) -> list[Setting]:
+    """Return the ways of showing examples, such that few of them see the most and the least examples, both layouts, both choices."""
+    by_count = sorted(set(counts), reverse=True)
+    ends = [by_count[0], by_count[0], by_count[-1], by_count[0]]
+    ways: list[tuple[str, Layout]] = [("nearest", "turns"), ("nearest", "inline"), ("nearest", "turns"), ("fixed", "turns")]
+    first = [Setting(examples=count, layout=layout, examples_by=by) for count, (by, layout) in zip(ends, ways, strict=True)]
+    layouts: tuple[Layout, ...] = ("turns", "inline")
+    every = product(by_count, ("nearest", "fixed"), layouts)
+    rest = [Setting(examples=count, layout=layout, examples_by=by) for count, by, layout in every]
+    return list(dict.fromkeys([*first, *rest]))

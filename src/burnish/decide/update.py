@@ -120,9 +120,12 @@ def _other_value(item: Item, values: Sequence[str], text: str) -> str | None:
 
 
 def _neighbours(bench: Bench, item: Item, document: str) -> tuple[Item, ...]:
-    old = normalised(item.answer)
+    """Return other facts of the same document, which must stay as they are: held-out ones first, then those that were learned."""
+    old, rows = normalised(item.answer), bench.rows
     others = [
-        one for one in bench.rows.test if one.document == document and one.id != item.id and old not in normalised(one.answer)
+        one
+        for one in (*rows.test, *rows.dev, *rows.train)
+        if one.document == document and one.id != item.id and old not in normalised(one.answer)
     ]
     return tuple(others[:NEIGHBOURS])
 
@@ -199,7 +202,7 @@ def _asked(bench: Bench, arm: Arm, setting: Setting, model: Model, changes: Sequ
     """Return how many answers give the new value, asked directly and in a wording that nobody taught; the old one; and other facts."""
     direct = [change.after for change in changes]
     said = ask(bench, arm, setting, direct, model).answers
-    reworded = [paraphrases(change.after)[0] for change in changes]
+    reworded = [paraphrases(change.after, bench.wordings)[0] for change in changes]
     other = ask(bench, arm, setting, reworded, model).answers
     old = [_holds(one.text, change.before.answer) for one, change in zip(said, changes, strict=True)]
     neighbours = _all_neighbours(changes)

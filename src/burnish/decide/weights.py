@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from burnish import atomic, config, runs
-from burnish.config import Resolved
+from burnish.config import Resolved, RunConfig
 from burnish.config_decide import DecideConfig
 from burnish.config_schema import Choice, DataConfig
 from burnish.decide.arms import Arm
 from burnish.decide.bench import Bench, Setting, gold, looked_up
 from burnish.decide.prompts import Help, fit, put
-from burnish.decide.protocol import Item, write_dialogs
+from burnish.decide.protocol import Item
+from burnish.decide.rows_written import write_dialogs, write_marked
 from burnish.models import Model, fingerprint, load_model
 from burnish.runs import Run
 from burnish.techniques import TECHNIQUES
@@ -60,43 +61,34 @@ def training_help(bench: Bench, arm: Arm, setting: Setting, item: Item, place: i
 
 
 def write_rows(bench: Bench, arm: Arm, setting: Setting, items: Sequence[Item], file: Path) -> Path:
-    """Write rows as they are learned from: the prompts of `prompts.put`, and the answers."""
+    """Write rows as they are learned from: the prompts of `prompts.put` and the answers, or for a head the texts with what it is to tell."""
+    if bench.has_head:
+        return write_marked([item.task for item in items], file, several=bench.several_labels)
     shown = [(item, put(item, training_help(bench, arm, setting, item, place))) for place, item in enumerate(items)]
-    return write_dialogs(shown, file)
+    return write_dialogs([(task, item.answer, item.task.group or item.id) for item, task in shown], file)
 
 
-def learn(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch) -> Learned:
+def learn(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], *, watch: Watch, seed: int = 0) -> Learned:
     """Tune the arm on rows in a run directory of its own, or take the one that is there, and go on with one that was interrupted.
 
+    `seed` is added to the run's own: the order of the rows and new weights differ by it, the rows do not.
     The directory's name ends with a digest of all that its weights follow from, so that none is ever taken for another. Raises what `tune` raises.
     """
-    resolved = _run(bench, arm, setting, name, items)
+    resolved = _run(bench, arm, setting, name, items, seed)
     folder = Path(resolved.config.output)
     if not runs.is_finished(folder):
         tune(resolved, resume=folder.exists(), watch=watch)
     return Learned(folder, float(json.loads(Run(folder).report_json.read_text(encoding="utf-8"))["run"]["seconds"]))
 
 
-def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item]) -> Resolved:
+def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[Item], seed: int) -> Resolved:
     """Return the run of a tuned arm: the user's own, with the rows and the output of the arm, and nothing measured that is measured here."""
     before = bench.plan.resolved
-    rows, own = bench.folder / "rows", before.config
+    own = before.config.model_copy(update={"seed": before.config.seed + seed})
+    rows = bench.folder / "rows"
     train = write_rows(bench, arm, setting, items, rows / f"{name}.jsonl")
     dev = write_rows(bench, arm, setting, bench.rows.dev, rows / f"{name}-dev.jsonl")
-    data = DataConfig.model_validate_json(
-        json.dumps(
-            {
-                "source": [{"source": str(train)}],
-                "dev": str(dev),
-                "dev_share": 0.0,
-                "test_share": 0.0,
-                "format": "messages",
-                "max_length": own.data.max_length,
-                "long_rows": own.data.long_rows,
-                "near_duplicates": False,
-            }
-        )
-    )
+    data = _data(own, train, dev, format=format_of(bench))
     rate = own.train.learning_rate
     train_settings = own.train.model_copy(
         update={"learning_rate": None if rate is None else rate * setting.rate, "steps": None, "epochs": own.train.epochs or 3}
@@ -104,7 +96,7 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
     told = {
         "rows": [file.read_text(encoding="utf-8") for file in (train, dev)],
         "model": [bench.model.found.name, fingerprint(bench.model.found), arm.weights],
-        "run": own.model_dump(mode="json", include={"seed", "dtype", "technique", "evaluate"}),
+        "run": own.model_dump(mode="json", include={"seed", "dtype", "technique", "evaluate", "objective"}),
         "train": train_settings.model_dump(mode="json"),
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
@@ -117,7 +109,7 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
         "evaluate": own.evaluate.model_copy(update={"baseline": False, "forgetting": False, "every": 0}),
         "log": own.log.model_copy(update={"tensorboard": False}),
         "decide": DecideConfig(),
-        "score": _scores(bench, items[0]),
+        "score": own.score if bench.has_head else _scores(bench, items[0]),
     }
     resolved = replace(before, config=own.model_copy(update=changes), file=None, notes=())
     if arm.weights == "random":
@@ -126,6 +118,31 @@ def _run(bench: Bench, arm: Arm, setting: Setting, name: str, items: Sequence[It
         full = {"technique": Choice(name="full"), "train": train_settings.model_copy(update={"learning_rate": None})}
         return replace(resolved, config=resolved.config.model_copy(update=full if own.technique.name != "full" else {}))
     return config.with_value(resolved, "model", _absolute(bench.model.found.name), origin="decide")
+
+
+def _data(own: RunConfig, train: Path, dev: Path, *, format: str) -> DataConfig:
+    """Return the data of a tuned arm: its rows as they were written, none of them held out again."""
+    return DataConfig.model_validate_json(
+        json.dumps(
+            {
+                "source": [{"source": str(train)}],
+                "dev": str(dev),
+                "dev_share": 0.0,
+                "test_share": 0.0,
+                "format": format,
+                "max_length": own.data.max_length,
+                "long_rows": own.data.long_rows,
+                "near_duplicates": False,
+            }
+        )
+    )
+
+
+def format_of(bench: Bench) -> str:
+    """Return the format in which `write_rows` writes."""
+    if not bench.has_head:
+        return "messages"
+    return "spans" if bench.rows.train[0].task.expected.spans is not None else "labelled"
 
 
 def _scores(bench: Bench, item: Item) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from burnish.decide.recommendation import FEWEST_ROWS
-from burnish.report_words import duration, figure
+from burnish.report_words import duration, figure, interval
 
 NAMES = {
     "zero_shot": "zero-shot",
@@ -59,14 +59,28 @@ def sentences(decision: Mapping[str, Any]) -> list[str]:
         return [
             f"No way keeps to the limits that were set ({broken or 'none could be measured'}). Loosen one, or take another model."
         ]
-    return [*_unlike(decision, arms), *_advice(decision, found), *_warnings(decision, found, arms), *_flips(decision, found)]
+    hopeless = _is_hopeless(decision, arms)
+    return [
+        *_unlike(decision, arms, hopeless=hopeless),
+        *_advice(decision, found, hopeless=hopeless),
+        *_warnings(decision, found, arms),
+        *_flips(decision, found),
+    ]
 
 
-def _advice(decision: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+def _is_hopeless(decision: Mapping[str, Any], arms: Mapping[str, Any]) -> bool:
+    """Whether no arm that could be chosen gets beyond a few points, even at the upper end of its interval."""
+    score = decision["score"]
+    highest = [arm["scores"][score]["high"] for arm in arms.values() if arm["offered"] and arm["scores"][score]["high"] is not None]
+    return bool(decision["higher_is_better"] and highest and max(highest) <= HOPELESS)
+
+
+def _advice(decision: Mapping[str, Any], found: Mapping[str, Any], *, hopeless: bool) -> Iterator[str]:
     arm, best, score, arms = found["arm"], found["best"], decision["score"], decision["arms"]
     value = arms[arm]["scores"][score]
+    advice = "The cheapest of them all the same" if hopeless else ADVICE.get(arm, name_of(arm))
     yield (
-        f"{ADVICE.get(arm, name_of(arm))}: {name_of(arm)} ({found['label']}). {score} {figure(value['mean'])} "
+        f"{advice}: {name_of(arm)} ({found['label']}). {score} {figure(value['mean'])} "
         f"({_range(value)}), on {value['n']:,} held-out rows."
     )
     if arm == best:
@@ -90,16 +104,14 @@ def _advice(decision: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[s
         )
 
 
-def _unlike(decision: Mapping[str, Any], arms: Mapping[str, Any]) -> Iterator[str]:
+def _unlike(decision: Mapping[str, Any], arms: Mapping[str, Any], *, hopeless: bool) -> Iterator[str]:
     """Say where the model is already perfect, or hopeless whatever is done."""
-    score = decision["score"]
     if not decision["higher_is_better"]:
         return
-    base = arms.get("zero_shot", {}).get("scores", {}).get(score, {}).get("low")
-    if base is not None and base >= PERFECT:
-        yield f"The base answers nearly all questions by itself ({_range(arms['zero_shot']['scores'][score])}): there is nothing left to gain."
-    highest = [arm["scores"][score]["high"] for arm in arms.values() if arm["offered"] and arm["scores"][score]["high"] is not None]
-    if highest and max(highest) <= HOPELESS:
+    base = arms.get("zero_shot", {}).get("scores", {}).get(decision["score"], {})
+    if base.get("low") is not None and base["low"] >= PERFECT:
+        yield f"The base answers nearly all questions by itself ({_range(base)}): there is nothing left to gain."
+    if hopeless:
         yield f"Nothing works with this model: no way gets beyond {100 * HOPELESS:g} points. Take a larger one before anything else is decided."
 
 
@@ -128,6 +140,7 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
     other = max([value for value in (own, retrieval) if value is not None], default=None)
     if glued is not None and other is not None and glued < other:
         yield f"Train with context, do not glue: passages put before a model tuned without them give {figure(glued)}, less than {figure(other)}."
+    yield from _form_alone(arms, score)
     linear, chosen = mean("linear"), mean(found["arm"])
     if linear is not None and chosen is not None and linear > chosen:
         yield f"A classical model without any language model does better: {figure(linear)} against {figure(chosen)}."
@@ -142,6 +155,25 @@ def _warnings(decision: Mapping[str, Any], found: Mapping[str, Any], arms: Mappi
         yield (
             f"The last doubling of the rows ({doubled['from']:,} to {doubled['to']:,}) brought tuning {100 * doubled['mean']:+.1f} points "
             f"({_points(doubled)}); the next one seldom brings more."
+        )
+
+
+def _form_alone(arms: Mapping[str, Any], score: str) -> Iterator[str]:
+    """Say where tuning brought the form and nothing else: a strict score far above the base's, a lenient one that is not."""
+    values = [
+        arms.get(name, {}).get(kind, {}).get("mean")
+        if kind == "lenient"
+        else arms.get(name, {}).get("scores", {}).get(score, {}).get("mean")
+        for kind in ("strict", "lenient")
+        for name in ("zero_shot", "tuned")
+    ]
+    if None in values:
+        return
+    base, tuned, base_kindly, tuned_kindly = values
+    if tuned - base > FAR and tuned_kindly - base_kindly < FAR / 5:
+        yield (
+            f"The weights learned the form, not the facts: read leniently, the base gets {figure(base_kindly)} already, and the tuned model "
+            f"{figure(tuned_kindly)}."
         )
 
 
@@ -217,20 +249,33 @@ def _cell(decision: Mapping[str, Any], row: str, family: str, name: str) -> str:
         if not arm["folder"]:
             return "all: the weights are the base's"
         general = (arm.get("forgetting") or {}).get("scores", {}).get("bits_per_byte", {}).get("difference")
-        return "–" if not general or general["mean"] is None else f"{general['mean']:+.2f} bits per byte on general text"
+        if not general or general["mean"] is None:
+            return "–"
+        return f"{general['mean']:+.2f} bits per byte on general text ({interval(general, signed=True)}, n {arm['forgetting']['scores']['bits_per_byte']['n']})"
     if row == "task quality":
-        return f"{figure(value['mean'])} ({figure(value['low'])}–{figure(value['high'])}, n {value['n']})"
+        return f"{figure(value['mean'])} ({interval(value)}, n {value['n']})"
     if row == "own facts":
         new = arm["strata"].get("new") or (arm["strata"].get("all") if decision["documents"]["documents"] else None)
-        return "–" if not new or new["mean"] is None else f"{figure(new['mean'])} on documents not learned from (n {new['n']})"
+        return (
+            "–"
+            if not new or new["mean"] is None
+            else f"{figure(new['mean'])} ({interval(new)}, n {new['n']}) on documents not learned from"
+        )
     if row == "form of the answer":
         stops = arm["scores"].get("label_parse_rate") or arm["scores"].get("stop_rate")
         kinder = arm["lenient"]["mean"]
-        told = f"{figure(kinder)} when read leniently" if kinder is not None else ""
+        told = (
+            f"{figure(kinder)} ({interval(arm['lenient'])}, n {arm['lenient']['n']}) when read leniently"
+            if kinder is not None
+            else ""
+        )
         return (
             ", ".join(
                 part
-                for part in (f"{100 * stops['mean']:.0f} % in form" if stops and stops["mean"] is not None else "", told)
+                for part in (
+                    f"{figure(stops['mean'])} ({interval(stops)}) in form" if stops and stops["mean"] is not None else "",
+                    told,
+                )
                 if part
             )
             or "–"

@@ -7,8 +7,9 @@ architectures or layouts stays in this package; neither objectives nor the loop 
 from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
+from burnish.models.adapters import add_adapter, why_not_shared
 from burnish.models.eye import Eye
-from burnish.models.fast import can_compile, compile_layers, plain_pieces, recompute_layers, set_up
+from burnish.models.fast import can_compile, compile_layers, plain_pieces, recompute_layers, set_up, set_up_answering
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import as_in_training, forward
 from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, is_picture_encoder, refuse_other_kind, width_of
@@ -30,6 +31,7 @@ __all__ = [
     "HeadSpec",
     "Model",
     "adapt",
+    "add_adapter",
     "add_heads",
     "add_terms",
     "add_value_head",
@@ -57,5 +59,7 @@ __all__ = [
     "restore_weights",
     "save_model",
     "set_up",
+    "set_up_answering",
+    "why_not_shared",
     "width_of",
 ]

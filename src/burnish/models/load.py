@@ -72,6 +72,8 @@ class Model:
     """Whether it reads in both directions: padding must then be masked, and rows cannot be packed."""
     technique: Technique | None = None
     """What `adapt` applied: it may have ways of its own to be saved and restored."""
+    adapters: tuple[str, ...] = ()
+    """The adapters among which each row of a flight chooses (`adapters`); none: all rows have what the network has."""
     prefix: Prefix | None = None
     """The frozen layers that are passed over where a batch names what they say (`fast.frozen`)."""
 

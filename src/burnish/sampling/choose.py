@@ -95,19 +95,23 @@ def uniforms(options: Options, prompt: int, sample: int) -> np.ndarray:
     return (bits >> np.uint64(12)).astype(np.float64) * 2.0**-52
 
 
-def choose(logits_BV: torch.Tensor, options: Options, *, uniform_B: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+def choose(
+    logits_BV: torch.Tensor, options: Options, *, uniform_B: torch.Tensor | None, allowed_BV: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the chosen token of each row, and its float32 log-probability in nats; greedy needs no uniform numbers.
 
-    The log-probability is the model's own, before temperature, top-k and top-p, as `forward` gives it: so it can be compared with
-    that of another policy. It is NaN where the model's logits are not finite numbers.
+    Only tokens of `allowed_BV` are chosen, where it is given; each row has at least one. The log-probability is the model's own, before
+    that, temperature, top-k and top-p, as `forward` gives it: so it can be compared with that of another policy. It is NaN where the
+    model's logits are not finite numbers.
     """
     logits_BV = logits_BV.float()
     normaliser_B = logits_BV.logsumexp(-1)
+    open_BV = logits_BV if allowed_BV is None else logits_BV.masked_fill(~allowed_BV, -math.inf)
     if options.temperature == 0:
-        token_B = logits_BV.argmax(-1)
+        token_B = open_BV.argmax(-1)
     else:
         assert uniform_B is not None, "sampling needs a uniform number per row"
-        token_B = _draw(logits_BV, options, uniform_B)
+        token_B = _draw(open_BV, options, uniform_B)
     return token_B, logits_BV.gather(-1, token_B[:, None]).squeeze(-1) - normaliser_B
 
 

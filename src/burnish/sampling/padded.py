@@ -22,17 +22,24 @@ class Padded:
 
     joins = False
     """Rows are read only when none is under way."""
+    before = None
+    """Nothing is kept of prompts."""
 
-    def __init__(self, model: Model, *, room: int) -> None:
-        self.model, self.room = model, room
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.network: Any = model.plain()
         self.cache: Any = None
         self.seen = 0
         self.mask_BT: torch.Tensor | None = None
         self.position_B1: Any = None
 
-    def read(self, prompts: Sequence[np.ndarray], line_B: Sequence[int]) -> torch.Tensor:
-        """Read prompts once each, padded on the left, and return the logits [B, V] after prompt `line_B` of each row."""
+    def read(
+        self, prompts: Sequence[np.ndarray], line_B: Sequence[int], *, room: int = 0, adapters: Sequence[str | None] = ()
+    ) -> torch.Tensor:
+        """Read prompts once each, padded on the left, and return the logits [B, V] after prompt `line_B` of each row.
+
+        There is room for `room` more tokens each. All rows have the adapter that the network has.
+        """
         import torch
         from transformers import DynamicCache
 
@@ -45,7 +52,7 @@ class Padded:
         longest = int(lengths.max())
         ids_UT = np.full((len(prompts), longest), self.model.tokenizer.pad_token_id or 0, dtype=np.int64)
         # Columns for what the cache holds already, and for the tokens to come, are in the mask from the start.
-        mask_UT = np.ones((len(prompts), self.seen + longest + self.room), dtype=np.int64)
+        mask_UT = np.ones((len(prompts), self.seen + longest + room), dtype=np.int64)
         for line, prompt in enumerate(prompts):
             ids_UT[line, longest - lengths[line] :] = np.concatenate([before, prompt])
             mask_UT[line, self.seen : self.seen + longest - lengths[line]] = 0

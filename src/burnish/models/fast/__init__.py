@@ -6,7 +6,7 @@
 - `frozen`: what the layers below all that moves say of a row, computed once and read in every epoch; `prefix` passes over them,
   `prefix_find` finds where they end.
 - `head`: log-probabilities of targets from hidden states, in tiles, with a backward pass of its own.
-- `kernels`: the element-wise loops between the products, compiled (`kernels.cpp`) or in torch (`kernels_plain`).
+- `kernels`: the element-wise loops between the products, compiled (`kernels.cpp`, `token.cpp`) or in torch (`kernels_plain`).
 - `layers`: compiles the layers of a network one by one.
 - `linear`: linear layers with their low-rank adapters, several on one input.
 - `pieces`: attention over several documents in one row, and over groups whose common prefix stands once.
@@ -27,7 +27,7 @@ from burnish.models.fast.kernels import can_compile
 from burnish.models.fast.layers import compile_layers
 from burnish.models.fast.pieces import as_table, pieces_mask
 from burnish.models.fast.prefix import Prefix, begun
-from burnish.models.fast.process import set_up
+from burnish.models.fast.process import set_up, set_up_answering
 from burnish.models.fast.recompute import layers_of, recompute_layers
 from burnish.models.fast.slots import Slots, fits_slots
 
@@ -50,4 +50,5 @@ __all__ = [
     "read_targets",
     "recompute_layers",
     "set_up",
+    "set_up_answering",
 ]

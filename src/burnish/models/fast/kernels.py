@@ -25,6 +25,11 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),  # what vectors need; not a number stays not a number
 )
 
+SOURCES = ("kernels.cpp", "token.cpp")
+
+WIDEST_HEAD = 512
+"""What `token.cpp` has room for."""
+
 _chosen: dict[str, Any] = {"library": None}
 """The compiled loops, while this process uses them."""
 
@@ -51,13 +56,13 @@ def _library() -> ctypes.CDLL:
     """Return the compiled loops, from the cache where they are there."""
     import torch
 
-    source = Path(__file__).with_name("kernels.cpp")
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     wide = ("-mprefer-vector-width=512",) if "avx512f" in cpu_flags() else ()
-    key = hashlib.sha256(source.read_bytes() + repr((compiler, FLAGS, wide, sorted(cpu_flags()))).encode()).hexdigest()[:20]
+    read = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("numbers.h", *SOURCES))
+    key = hashlib.sha256(read + repr((compiler, FLAGS, wide, sorted(cpu_flags()))).encode()).hexdigest()[:20]
     built = _folder() / f"kernels-{key}.so"
     if not built.is_file():
-        _compile(source, built, [*compiler, *FLAGS, *wide])
+        _compile(built, [*compiler, *FLAGS, *wide])
     # The threads are those of torch: its OpenMP is the one whose names the library finds.
     for runtime in sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*")):
         ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
@@ -75,11 +80,13 @@ def _folder() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="burnish-kernels-"))
 
 
-def _compile(source: Path, built: Path, command: list[str]) -> None:
+def _compile(built: Path, command: list[str]) -> None:
     """Write the library, whole or not at all; RuntimeError with the compiler's first words where it fails."""
     with tempfile.TemporaryDirectory(dir=built.parent) as room:
-        made, linked = Path(room) / "kernels.o", Path(room) / "kernels.so"
-        for step in ([*command, "-c", str(source), "-o", str(made)], [command[0], "-shared", str(made), "-o", str(linked)]):
+        made = {name: Path(room) / f"{name}.o" for name in SOURCES}
+        linked = Path(room) / "kernels.so"
+        steps = [[*command, "-c", str(Path(__file__).with_name(name)), "-o", str(to)] for name, to in made.items()]
+        for step in (*steps, [command[0], "-shared", *map(str, made.values()), "-o", str(linked)]):
             done = subprocess.run(step, capture_output=True, text=True, timeout=300, check=False)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr or f"{command[0]} failed")
@@ -261,6 +268,50 @@ def weights_backward(scores: Any, above: Any, normaliser: Any, first: int, group
     assert scores.is_contiguous() and above.is_contiguous() and normaliser.is_contiguous()
     room = _room(scores)
     _run(f"weights_backward_{name}", scores, above, normaliser, room, *scores.shape, first, group, causal, float(factor))
+
+
+def running(states: Any) -> bool:
+    """Return whether the compiled loops are in use, for numbers like these."""
+    return _suffix(states) is not None
+
+
+def can_attend_token(states: Any, past: Any, width: int) -> bool:
+    """Return whether there are loops for a token of each row over keys like `past`, heads `width` wide."""
+    return width % 2 == 0 and width <= WIDEST_HEAD and _suffix(states) is not None and states.dtype == past.dtype
+
+
+def token_forward(
+    parts: tuple[Any, Any, Any], turn: tuple[Any, Any], past: tuple[Any, Any], column_B: Any, most: int, factor: float
+) -> Any:
+    """Put the keys and values of a token of each row into its slot and return what its queries mix of all that is there, [B, H D].
+
+    `parts` are queries [B, H, D], keys and values [B, K, D], not turned yet; `turn` cos and sin [B, D], float32; `past` the slots of keys
+    and values [S, K, C, D], of which row b has number b; the token stands at column `column_B`, `most` columns are seen at most.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, equation 1; Su et al. 2021, arXiv 2104.09864.
+    """
+    import torch
+
+    name, (rows, heads, width), shared = _suffix(parts[0]), parts[0].shape, parts[1].shape[1]
+    group, columns = heads // shared, past[0].shape[2]
+    assert name is not None and all(one.is_contiguous() for one in past) and all(one.stride()[1:] == (width, 1) for one in parts)
+    assert most <= columns and rows <= len(past[0])
+    room = torch.empty(torch.get_num_threads() * (group * width + 4 * most))
+    to_BH = torch.empty(rows, heads * width, dtype=parts[0].dtype)
+    shape = (rows, shared, group, width, columns, most)
+    _run(
+        f"token_forward_{name}",
+        *parts,
+        *(one.stride(0) for one in parts),
+        *turn,
+        *past,
+        column_B,
+        room,
+        to_BH,
+        *shape,
+        float(factor),
+    )
+    return to_BH
 
 
 def _room(scores: Any) -> Any:

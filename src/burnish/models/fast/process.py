@@ -1,4 +1,4 @@
-"""What is set for the whole process where tuning begins: whose loops run, and how memory is given back.
+"""What is set for the whole process where tuning or answering begins: whose loops run, and how memory is given back.
 
 Enters: the device that was chosen. Leaves: nothing. None of it changes a figure but the loops, which the device names.
 """
@@ -21,6 +21,11 @@ def set_up(device: Device) -> None:
     kernels.choose(device.quick == "loops")
     if device.quick != "no" and device.name == "cpu" and sys.platform == "linux":
         keep_memory()
+
+
+def set_up_answering(device: Device) -> None:
+    """Take the loops where they can be compiled, for a process that answers without having tuned."""
+    kernels.choose(device.name == "cpu" and kernels.can_compile() is None)
 
 
 def keep_memory() -> None:

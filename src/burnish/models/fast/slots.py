@@ -1,19 +1,23 @@
 """Generate token by token with Llama-like networks: keys and values in slots, rows of any length side by side, few operations a layer.
 
 Enters: a model, prompts, then a token per row and step. Leaves: logits. Prompts are read by the network itself, padded on the right without a
-mask; a step runs the layers' own norms, products and activation around an attention that neither copies the cache nor repeats its heads.
+mask; a step runs few operations a layer (`products`) around an attention that neither copies the cache nor repeats its heads (`one_token`).
 The plain twin, for every other architecture, is `sampling.padded`.
 """
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from burnish.models import virtual
+from burnish.models.fast.one_token import Places, attend_one
+from burnish.models.fast.products import can_pack, gate, norm, product, together
+from burnish.models.fast.read_before import Begun, ReadBefore
+from burnish.models.fast.switch import Switch, reading_as
 
 if TYPE_CHECKING:
     import torch
@@ -28,15 +32,6 @@ BLOCK = 64
 
 READ_TOKENS = 1024
 """Tokens of prompts read at once at most, unless one is longer."""
-
-ROWS_TOGETHER = 4
-"""Rows of a piece in attention on a CPU; they stand in the order of their lengths, until others take their places."""
-
-PADDED_SHARE = 0.9
-"""Attention is cut into pieces where that leaves at most this share of the columns."""
-
-LARGEST = 2_000_000_000
-"""Bytes of weights of which a second copy is made at most."""
 
 PADDED = 1.25
 """How many times as long as the shortest the longest of prompts that are read together may be."""
@@ -77,23 +72,36 @@ class Slots:
     joins = True
     """Rows can be read while others are under way."""
 
-    def __init__(self, model: Model, *, rows: int, packed: bool = False) -> None:
-        """Keep slots for up to `rows` rows. `packed`: many steps will follow, so that weights are worth being laid out anew for few rows."""
+    def __init__(self, model: Model, *, rows: int, packed: bool = False, prefix_bytes: int = 0) -> None:
+        """Keep slots for up to `rows` rows. `packed`: many steps will follow, so that weights are worth being laid out anew for few rows.
+
+        Up to `prefix_bytes` of the past of prompts are kept for prompts that begin alike.
+        """
         import torch
 
-        self.model, self.rows = model, rows
-        self.trunk: Any = model.trunk()
-        pack = rows if packed and can_pack(model) else 0
-        self.layers = [_Layer(layer, pack) for layer in self.trunk.layers]
-        self.head = _product(model.output_head(), pack)
+        self.model, self.rows, self.packed = model, rows, packed
+        self.look()
+        self.before = ReadBefore(prefix_bytes) if prefix_bytes and not virtual.is_virtual(model.network) else None
+        self.adapter_B: list[str | None] = []
         self.key_LSKCD: list[torch.Tensor] = []
         self.value_LSKCD: list[torch.Tensor] = []
         self.length_B = torch.zeros(0, dtype=torch.long, device=model.device)
 
-    def read(self, prompts: Sequence[np.ndarray], line_B: Sequence[int]) -> torch.Tensor:
+    def look(self) -> None:
+        """Look at the model's layers anew: they may have got an adapter since, which changes nothing for the rows under way."""
+        self.trunk: Any = self.model.trunk()
+        self.switch = Switch(self.model.adapters) if self.model.adapters else None
+        pack = self.rows if self.packed and can_pack(self.model) else 0
+        self.layers = [_Layer(layer, pack, self.switch) for layer in self.trunk.layers]
+        self.head, self.norm = product(self.model.output_head(), pack, self.switch), norm(self.trunk.norm)
+
+    def read(
+        self, prompts: Sequence[np.ndarray], line_B: Sequence[int], *, room: int = 0, adapters: Sequence[str | None] = ()
+    ) -> torch.Tensor:
         """Read prompts once each, give each row a slot with the past of prompt `line_B`, and return the logits [B, V] after them.
 
-        Prompts of like length are read together, at most READ_TOKENS at once: more would not be faster, only padded further.
+        Prompts of like length and of one adapter are read together, at most READ_TOKENS at once: more would not be faster, only padded
+        further. Slots grow by themselves, whatever `room` is asked for.
         """
         import torch
 
@@ -101,9 +109,16 @@ class Slots:
         line_of = np.asarray(line_B)
         self.length_B = torch.cat([self.length_B, self.length_B.new_zeros(len(line_of))])
         assert len(self.length_B) <= self.rows, "no slot is free"
+        adapter_U = list(adapters) or [None] * len(prompts)
+        self.adapter_B += [adapter_U[line] for line in line_of]
         logits_BV: Any = None
-        for lines in _alike([len(prompt) for prompt in prompts]):
-            cache, length_U, logits_UV = self._read_alike([prompts[line] for line in lines])
+        for lines, begun, known in self._together(prompts, adapter_U):
+            adapter = adapter_U[lines[0]]
+            with nullcontext() if self.switch is None else reading_as(self.model.network, adapter):
+                cache, length_U, logits_UV = self._read_alike([prompts[line] for line in lines], begun, known)
+            if self.before is not None:
+                for place, line in enumerate(lines):
+                    self.before.put(prompts[line], adapter, cache, place, known)
             place_B = np.flatnonzero(np.isin(line_of, lines))
             source_B = torch.as_tensor([lines.index(line) for line in line_of[place_B].tolist()], device=device)
             rows_B = torch.as_tensor(place_B, device=device)
@@ -114,20 +129,39 @@ class Slots:
             self.length_B[first + rows_B] = length_U[source_B]
         return logits_BV
 
-    def _read_alike(self, prompts: Sequence[np.ndarray]) -> tuple[Any, torch.Tensor, torch.Tensor]:
-        """Return what the network keeps of prompts [U], how many positions each has, and the logits [U, V] after each."""
+    def _together(
+        self, prompts: Sequence[np.ndarray], adapter_U: Sequence[str | None]
+    ) -> Iterator[tuple[list[int], Begun | None, int]]:
+        """Yield places of prompts to be read together, what they all begin with if that was read before, and for how many tokens."""
+        groups: dict[tuple[Any, ...], tuple[list[int], Begun | None, int]] = {}
+        for line, (prompt, adapter) in enumerate(zip(prompts, adapter_U, strict=True)):
+            begun, known = (None, 0) if self.before is None else self.before.find(prompt, adapter)
+            groups.setdefault((adapter, id(begun), known), ([], begun, known))[0].append(line)
+        for lines, begun, known in groups.values():
+            for some in _alike([len(prompts[line]) - known for line in lines]):
+                yield [lines[place] for place in some], begun, known
+
+    def _read_alike(self, prompts: Sequence[np.ndarray], begun: Begun | None, known: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """Return what the network keeps of prompts [U], how many positions each has, and the logits [U, V] after each.
+
+        Of the first `known` tokens of all of them the keys and values are those of `begun`.
+        """
         import torch
         from transformers import DynamicCache
 
         device, adapted = self.model.device, self.model.network
-        before, offset = virtual.placeholders(adapted), 0
+        before, offset = virtual.placeholders(adapted), known
         cache: Any = DynamicCache(config=self.model.plain().config)
         if virtual.is_segment(adapted):
             cache, offset = virtual.past(adapted, len(prompts)), virtual.count(adapted)
-        length_U = np.array([len(before) + len(prompt) for prompt in prompts])
+        if begun is not None:
+            for number, (key_KTD, value_KTD) in enumerate(zip(begun.key_LKTD, begun.value_LKTD, strict=True)):
+                shape = (len(prompts), *(-1,) * key_KTD.dim())
+                cache.update(key_KTD[None, :, :known].expand(shape), value_KTD[None, :, :known].expand(shape), number)
+        length_U = np.array([len(before) + len(prompt) - known for prompt in prompts])
         ids_UT = np.zeros((len(prompts), length_U.max()), dtype=np.int64)
         for line, prompt in enumerate(prompts):
-            ids_UT[line, : length_U[line]] = np.concatenate([before, prompt])
+            ids_UT[line, : length_U[line]] = np.concatenate([before, prompt[known:]])
         inputs: dict[str, Any] = {"input_ids": torch.as_tensor(ids_UT, device=device)}
         if len(before):
             inputs = virtual.embedded(adapted, inputs)
@@ -139,35 +173,26 @@ class Slots:
 
     def step(self, token_B: torch.Tensor) -> torch.Tensor:
         """Give the first B rows one more token each and return the logits [B, V] after it."""
-        import torch
-
         count = len(token_B)
+        if self.switch is not None:
+            self.switch.set(self.adapter_B[:count])
         column_B = self.length_B[:count]
         width = int(column_B.max()) + 1
         self._grow(width)
-        row_B = torch.arange(count, device=token_B.device)
         hidden_BH = self.trunk.embed_tokens(token_B)
-        cosine_B1D, sine_B1D = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
-        pieces = _pieces(column_B, hidden_BH.dtype)
+        turn = self.trunk.rotary_emb(hidden_BH[:, None], column_B[:, None])
+        places = Places(column_B, turn, width, hidden_BH.dtype)
         for layer, key_SKCD, value_SKCD in zip(self.layers, self.key_LSKCD, self.value_LSKCD, strict=True):
-            query_BKGD, key_BKD, value_BKD = layer.attended(hidden_BH, cosine_B1D, sine_B1D)
-            key_SKCD[row_B, :, column_B], value_SKCD[row_B, :, column_B] = key_BKD, value_BKD
-            mixed = [
-                torch.nn.functional.scaled_dot_product_attention(
-                    query_BKGD[rows], key_SKCD[rows, :, :wide], value_SKCD[rows, :, :wide], attn_mask=mask_B11C, scale=layer.scale
-                )
-                for rows, wide, mask_B11C in pieces
-            ]
-            mixed_BKGD = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
-            hidden_BH = layer.finished(hidden_BH, mixed_BKGD.reshape(count, -1))
+            hidden_BH = layer.step(hidden_BH, (key_SKCD, value_SKCD), places)
         self.length_B[:count] += 1
-        return self.head(self.trunk.norm(hidden_BH))
+        return self.head(self.norm(hidden_BH))
 
     def keep(self, kept_B: Sequence[int]) -> None:
         """Let slot number i hold the row of slot `kept_B[i]`; only rows that move are copied. A later slot never comes from an earlier one."""
         import torch
 
         moves = [(place, source) for place, source in enumerate(kept_B) if place != source]
+        self.adapter_B = [self.adapter_B[source] for source in kept_B]
         self.length_B = self.length_B[torch.as_tensor(kept_B, dtype=torch.long, device=self.length_B.device)]
         for tensors in (self.key_LSKCD, self.value_LSKCD):
             for tensor_SKCD in tensors:
@@ -203,134 +228,20 @@ class Slots:
 class _Layer:
     """A layer's modules, its attention taken apart at the place where the cache comes in."""
 
-    def __init__(self, layer: Any, pack: int) -> None:
-        attention = layer.self_attn
-        self.before, self.between = layer.input_layernorm, layer.post_attention_layernorm
+    def __init__(self, layer: Any, pack: int, switch: Switch | None) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.between = norm(layer.input_layernorm), norm(layer.post_attention_layernorm)
         self.width, self.scale = attention.head_dim, attention.scaling
-        self.query, self.key, self.value = (_product(getattr(attention, f"{name}_proj"), pack) for name in "qkv")
+        self.asked = together([attention.q_proj, attention.k_proj, attention.v_proj], pack, switch)
         self.normed: Any = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
-        self.output = _product(attention.o_proj, pack)
-        self.gate, self.up, self.down = (_product(getattr(layer.mlp, f"{name}_proj"), pack) for name in ("gate", "up", "down"))
-        self.activation = layer.mlp.act_fn
+        self.output = product(attention.o_proj, pack, switch)
+        self.opened, self.down = together([mlp.gate_proj, mlp.up_proj], pack, switch), product(mlp.down_proj, pack, switch)
+        self.gate = gate(mlp.act_fn)
 
-    def attended(
-        self, hidden_BH: torch.Tensor, cosine_B1D: torch.Tensor, sine_B1D: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return queries [B, K, G, D], where G heads share each of the K keys, and the keys and values [B, K, D] of the new token."""
-        import torch
-
-        rows = len(hidden_BH)
-        normed_BH = self.before(hidden_BH)
-        query, key, value = (product(normed_BH).view(rows, -1, self.width) for product in (self.query, self.key, self.value))
+    def step(self, hidden_BH: torch.Tensor, past: tuple[torch.Tensor, torch.Tensor], places: Places) -> torch.Tensor:
+        """Return what the layer makes of a token of each row, whose keys and values join the slots `past`."""
+        query, key, value = (one.view(len(one), -1, self.width) for one in self.asked(self.before(hidden_BH)))
         if self.normed[0] is not None:
             query, key = self.normed[0](query), self.normed[1](key)
-        both, half = torch.cat([query, key], dim=1), self.width // 2
-        turned = torch.cat([-both[..., half:], both[..., :half]], dim=-1)
-        both = both * cosine_B1D + turned * sine_B1D
-        shared = key.shape[1]
-        return both[:, : query.shape[1]].view(rows, shared, -1, self.width), both[:, -shared:], value
-
-    def finished(self, hidden_BH: torch.Tensor, mixed_BH: torch.Tensor) -> torch.Tensor:
-        """Return what a layer says, given what its attention mixed."""
-        hidden_BH = hidden_BH + self.output(mixed_BH)
-        normed_BH = self.between(hidden_BH)
-        return hidden_BH + self.down(self.activation(self.gate(normed_BH)) * self.up(normed_BH))
-
-
-def _pieces(column_B: torch.Tensor, dtype: torch.dtype) -> list[tuple[slice, int, torch.Tensor | None]]:
-    """Return the rows in pieces that are attended together, each with its width and mask: all at once, unless few are much longer.
-
-    On a GPU another call costs more than padding does.
-    """
-    columns, count = column_B.tolist(), len(column_B)
-    edges = range(0, count, ROWS_TOGETHER)
-    widths = [max(columns[first : first + ROWS_TOGETHER]) + 1 for first in edges]
-    if column_B.device.type != "cpu" or sum(widths) > PADDED_SHARE * max(widths) * len(widths):
-        return [(slice(0, count), max(widths), _mask(column_B, max(widths), dtype))]
-    pieces = [slice(first, min(first + ROWS_TOGETHER, count)) for first in edges]
-    return [(rows, width, _mask(column_B[rows], width, dtype)) for rows, width in zip(pieces, widths, strict=True)]
-
-
-def _mask(column_B: torch.Tensor, width: int, dtype: torch.dtype) -> torch.Tensor | None:
-    """Return an additive mask [B, 1, 1, C] that shows each row its own columns, None where all rows hold equally many."""
-    import torch
-
-    if bool((column_B == width - 1).all()):
-        return None
-    later_BC = torch.arange(width, device=column_B.device)[None] > column_B[:, None]
-    return torch.zeros(later_BC.shape, dtype=dtype, device=column_B.device).masked_fill(later_BC, -torch.inf)[:, None, None]
-
-
-def can_pack(model: Model) -> bool:
-    """Return whether weights can be laid out for few rows: on a CPU with oneDNN, and where a copy of them is not too much."""
-    import torch
-
-    there = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    on_cpu = model.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
-    size = sum(parameter.numel() * parameter.element_size() for parameter in model.network.parameters())
-    # Float32 weights whose products are bfloat16 are rounded at each call: the layout of float32 would undo that.
-    exact = model.weight_dtype == torch.bfloat16 or torch.get_float32_matmul_precision() == "highest"
-    return there and on_cpu and exact and size <= LARGEST
-
-
-def _linear(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what a plain linear layer computes, its weights laid out for `pack` rows unless that is 0.
-
-    oneDNN lays weights out anew at each call otherwise, which for few rows takes as long as the product.
-    """
-    import torch
-
-    weight, bias = module.weight.detach(), module.bias
-    if not pack:
-        return lambda states: torch.nn.functional.linear(states, weight, bias)
-    with torch.no_grad():
-        laid = torch.ops.mkldnn._reorder_linear_weight(weight, pack)
-    return lambda states: torch.ops.mkldnn._linear_pointwise(states, laid, bias, "none", [], "")
-
-
-def _product(module: Any, pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what a linear layer computes: a plain one and a plain LoRA directly, anything else by calling the module."""
-    import torch
-
-    if _is_plain(module):
-        return _linear(module, pack)
-    found = _plain_lora(module)
-    if found is None:
-        return module
-    base, down_RH, up_HR = found
-    below = _linear(base, pack)
-
-    def adapted(states_BH: torch.Tensor) -> torch.Tensor:
-        return torch.addmm(below(states_BH), torch.nn.functional.linear(states_BH, down_RH), up_HR.t())
-
-    return adapted
-
-
-def _plain_lora(module: Any) -> tuple[Any, torch.Tensor, torch.Tensor] | None:
-    """Return base layer, A and scaled B in the base's dtype, of a LoRA layer with one adapter at work and nothing special about it."""
-    if not hasattr(module, "lora_A"):
-        return None
-    from peft.tuners.lora.layer import Linear
-
-    plain: Any = Linear
-    base, active = module.get_base_layer(), module.active_adapters
-    if type(module) is not plain or not _is_plain(base) or len(active) != 1 or active[0] not in module.lora_A:
-        return None
-    name = active[0]
-    if (
-        module.disable_adapters
-        or module.merged
-        or name in getattr(module, "lora_variant", {})
-        or module.lora_B[name].bias is not None
-    ):
-        return None
-    dtype = base.weight.dtype
-    down_RH = module.lora_A[name].weight.detach().to(dtype)
-    return base, down_RH, (module.scaling[name] * module.lora_B[name].weight.detach()).to(dtype)
-
-
-def _is_plain(module: Any) -> bool:
-    """Return whether a module is torch's linear layer, nothing in it replaced and nothing hung onto it."""
-    import torch
-
-    return type(module) is torch.nn.Linear and not ("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
+        hidden_BH = hidden_BH + self.output(attend_one((query, key, value), past, places, self.scale))
+        return hidden_BH + self.down(self.gate(*self.opened(self.between(hidden_BH))))

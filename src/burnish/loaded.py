@@ -16,7 +16,7 @@ from burnish.data.render_heads import HeadRenderer
 from burnish.data.split import group_keys
 from burnish.devices import Device, choose_device
 from burnish.errors import UsageError, suggestion
-from burnish.models import Model, load_model
+from burnish.models import Model, load_model, set_up_answering
 from burnish.types import Example, Expected, Message, Origin, Task, content
 
 
@@ -79,11 +79,19 @@ def load(
     `device` is where and in which number formats; not given, it is chosen by `dtype`. Of a model that learned several tasks, `task` says
     in the form of which it is asked; the first if not given. Raises UsageError for a task that it did not learn.
     """
-    model = load_model(str(name), device or choose_device(dtype, moves_base=False), adapter=adapter)
+    if device is None:
+        device = choose_device(dtype, moves_base=False)
+        set_up_answering(device)
+    model = load_model(str(name), device, adapter=adapter)
     known = model.found.settings.get("tasks", {})
     if task is not None and task not in known:
         said = f"Its tasks: {', '.join(known)}.{suggestion(task, known)}" if known else "It learned one task, which has no name."
         raise UsageError(f"{name} has no task {task!r}. {said}")
+    return as_taught(model, task)
+
+
+def as_taught(model: Model, task: str | None = None) -> Loaded:
+    """Return a model that is in memory with the form in which it was taught; of several tasks that of `task`, or of the first one."""
     return Loaded(model, *_asked_by(model, task))
 
 
