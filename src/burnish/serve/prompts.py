@@ -29,7 +29,7 @@ from burnish.serve.problems import ApiError, wrong
 from burnish.serve.served import Offer
 from burnish.serve.settings import Settings
 from burnish.serve.tools import Tools, call_form, must_call, to_tools
-from burnish.types import Expected, Message, Origin, Task, content
+from burnish.types import Expected, Message, Origin, Task, content, plain
 
 COMPLETION_TOKENS = 16
 """The longest continuation of a text where none is given, as hosted services have it."""
@@ -109,7 +109,7 @@ def prepare_chat(offer: Offer, asked: ChatAsked, settings: Settings) -> Prepared
 def prepare_completion(offer: Offer, asked: CompletionAsked, settings: Settings) -> list[Prepared]:
     """Return the prompts of texts to be continued; the ApiError (400) of those that cannot be."""
     writer = _writer(offer, None)
-    prompts = asked.prompt if isinstance(asked.prompt, list) else [asked.prompt]
+    prompts: list[Any] = list(asked.prompt) if isinstance(asked.prompt, list) else [asked.prompt]
     if prompts and isinstance(prompts[0], int):
         prompts = [prompts]
     if not 0 < len(prompts) * (asked.n or 1) <= settings.choices:
@@ -125,9 +125,7 @@ def as_taught(writer: Renderer, messages: Sequence[Message]) -> list[Message]:
     """Return messages with the run's own system prompt in front, unless they bring one, and its prompt around each turn of the user."""
     frame = writer.frame
     asked = [
-        replace(one, content=content(frame.ask("".join(part.text for part in one.content if hasattr(part, "text")))))  # pyright: ignore[reportAttributeAccessIssue]
-        if one.role == "user" and frame.prompt is not None
-        else one
+        replace(one, content=content(frame.ask(plain(one.content)))) if one.role == "user" and frame.prompt is not None else one
         for one in messages
     ]
     if frame.system is not None and (not messages or messages[0].role != "system"):

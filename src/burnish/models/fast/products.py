@@ -87,9 +87,7 @@ def together(modules: Sequence[Any], pack: int, switch: Switch | None = None) ->
     import torch
 
     found = [None if _is_plain(module) else _plain_lora(module) for module in modules]
-    bases = [
-        module if _is_plain(module) else lora[0] for module, lora in zip(modules, found, strict=True) if lora or _is_plain(module)
-    ]
+    bases = [module if lora is None else lora[0] for module, lora in zip(modules, found, strict=True) if lora or _is_plain(module)]
     mixed = len(bases) < len(modules) or len({base.bias is None for base in bases}) > 1
     if not pack or mixed or (switch is not None and any(found)):
         products = [product(module, pack, switch) for module in modules]
