@@ -29,7 +29,7 @@ from burnish.serve.problems import ApiError, wrong
 from burnish.serve.served import Offer
 from burnish.serve.settings import Settings
 from burnish.serve.tools import Tools, call_form, must_call, to_tools
-from burnish.types import Expected, Message, Origin, Task, content
+from burnish.types import Expected, Message, Origin, Task, content, plain
 
 COMPLETION_TOKENS = 16
 """The longest continuation of a text where none is given, as hosted services have it."""
@@ -125,9 +125,7 @@ def as_taught(writer: Renderer, messages: Sequence[Message]) -> list[Message]:
     """Return messages with the run's own system prompt in front, unless they bring one, and its prompt around each turn of the user."""
     frame = writer.frame
     asked = [
-        replace(one, content=content(frame.ask("".join(part.text for part in one.content if hasattr(part, "text")))))  # pyright: ignore[reportAttributeAccessIssue]
-        if one.role == "user" and frame.prompt is not None
-        else one
+        replace(one, content=content(frame.ask(plain(one.content)))) if one.role == "user" and frame.prompt is not None else one
         for one in messages
     ]
     if frame.system is not None and (not messages or messages[0].role != "system"):

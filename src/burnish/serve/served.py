@@ -121,7 +121,7 @@ class Served:
             else:
                 offer = self.add(self._adapted(name, model, found))
             tasks = found.settings.get("tasks", {})
-            for task in tasks if len(tasks) > 1 else ():
+            for task in [task for task in tasks if len(tasks) > 1 and NAME.fullmatch(f"{name}/{task}")]:
                 self.add(replace(offer, name=f"{name}/{task}", loaded=as_taught(offer.loaded.model, task)))
             return offer
 
