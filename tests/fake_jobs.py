@@ -50,7 +50,7 @@ def check(scenario: str) -> None:
         "batch": 16,
         "beta": None,
     }
-    found |= {"steps": STEPS, "train": 20, "dev": 2, "test": 2, "findings": ["2 rows are alike"]}
+    found |= {"steps": STEPS, "train": 20, "dev": 2, "test": 2, "findings": [{"level": "warn", "message": "2 rows are alike"}]}
     if scenario == "bad rows":
         found = {
             "error": {"code": "invalid_training_file", "message": "training.jsonl:3: not valid JSON", "param": "training_file"}

@@ -222,7 +222,7 @@ def test_every_method_is_carried_out_from_files_of_the_hosted_form(
     """What the processes of a job do, one after the other, in this process."""
     monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
     method, row, scores = METHODS[kind]
-    rows = "".join(json.dumps(row(number)) + "\n" for number in range(40))
+    rows = "".join(json.dumps(row(number)) + "\n" for number in [*range(40), 0])
     with serving(tmp_path, ("stub", place / "stub")) as client:
         file = client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
         job = client.fine_tuning.jobs.create(
@@ -238,7 +238,8 @@ def test_every_method_is_carried_out_from_files_of_the_hosted_form(
     folder = store.jobs / job.id
     found = jobs_check.check(folder)
     assert found["error"] is None, found["error"]
-    assert found["train"] + found["dev"] + found["test"] == 40 and found["dev"] and found["test"]
+    assert found["train"] + found["dev"] + found["test"] == 41 and found["dev"] and found["test"]
+    assert any(one["level"] == "warn" and "training.jsonl:41" in one["message"] for one in found["findings"]), found["findings"]
     hyperparameters = jobs_plan.spelled_out(entered, found)[kind]["hyperparameters"]
     assert {"n_epochs", "batch_size", "learning_rate_multiplier"} <= set(hyperparameters) and "auto" not in hyperparameters.values()
     multiplier = method[kind]["hyperparameters"].get("learning_rate_multiplier")

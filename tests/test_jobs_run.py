@@ -138,7 +138,7 @@ def test_a_job_is_checked_queued_run_and_ends_with_a_model_and_results(world: Wo
     assert lines[0].startswith("step,train_loss") and len(lines) == 7 and lines[1].startswith("1,2.0")
     said = [event["message"] for event in world.events(id)]
     assert said[0] == "Created" and said[-1] == "The job has successfully completed"
-    assert any("2 rows are alike" in one for one in said)
+    assert [event["level"] for event in world.events(id) if event["message"] == "2 rows are alike"] == ["warn"]
     assert world.started == [f"check {id}", f"tune {id}"]
     steps = [event["data"]["step"] for event in world.events(id) if event["type"] == "metrics"]
     assert steps == [1, 2, 3, 4, 5, 6], "each step is told once, in order"
