@@ -19,9 +19,10 @@ from burnish import rate, runs
 from burnish.data.formats import examples
 from burnish.data.sources import read
 from burnish.serve import drafts_kept, page, runs_view
-from burnish.serve.drafts_settings import Chosen, applied
+from burnish.serve.drafts_settings import Chosen, applied, from_run
 from burnish.serve.run_folders import id_of
 from burnish.types import Pair
+from burnish.usecases import USECASES, find, write
 from page_server import ROWS, ask, finished_run, page_server
 from serving import Server
 from test_report import HOSTILE
@@ -306,9 +307,17 @@ def test_what_is_chosen_stands_in_the_run_file(tmp_path: Path) -> None:
     )
     run = applied(tree, chosen, output=tmp_path / "a")
     assert run["model"] == "$(touch x)" and run["technique"] == {"name": "full"} and run["objective"] == {"name": "classification"}
-    assert "score" not in run and run["train"] == {"epochs": 2, "batch": 16, "learning_rate": 0.1}
+    assert "score" not in run and run["train"] == {"epochs": 2, "learning_rate": 0.1}
     assert run["data"]["columns"] == {"group": "who"} and run["data"]["format"] == "auto"
     assert tree["technique"]["name"] == "lora", "the tables that were given stay as they are"
+
+
+@pytest.mark.parametrize("name", list(USECASES))
+def test_a_use_case_is_not_changed_by_what_nobody_chose(name: str, tmp_path: Path) -> None:
+    """The fields of the page, left as they are, write the same run file, whatever else stands in it."""
+    tree = tomllib.loads(write(find(name), tmp_path / name).read_text(encoding="utf-8"))
+    chosen = Chosen.model_validate(json.loads(from_run(tree, name="untouched").model_dump_json()))
+    assert applied(tree, chosen, output=tmp_path / "untouched") == {**tree, "output": str(tmp_path / "untouched")}
 
 
 def test_secrets_of_the_server_stay_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

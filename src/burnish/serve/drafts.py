@@ -62,7 +62,10 @@ def routes(served: Served, settings: Settings) -> APIRouter:
     @router.get("")
     def start() -> dict[str, Any]:
         """List the use cases, and drafts that were not started."""
-        usecases = [{"name": name, "title": name.capitalize(), "summary": make().summary} for name, make in USECASES.items()]
+        usecases = [
+            {"name": name, "title": name.replace("-", " ").capitalize(), "summary": make().summary}
+            for name, make in USECASES.items()
+        ]
         waiting = [_shown(folder, kept) for folder, kept in drafts_kept.everything(root) if not kept.get("output")]
         return {"usecases": usecases, "drafts": sorted(waiting, key=lambda one: one["time"], reverse=True)}
 
@@ -197,7 +200,7 @@ def _kept(folder: Path, about: str, *, name: str, root: Path, why: list[str] | N
     """Write down a new draft and return it as the page shows it."""
     tree = tomllib.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     chosen = from_run(tree, name=_free(name, root))
-    runs.write_json(folder / "columns.json", {"columns": columns_in(folder / str(tree["data"].get("source", "")))})
+    runs.write_json(folder / "columns.json", {"columns": columns_in(folder / str((tree.get("data") or {}).get("source", "")))})
     draft = {"about": about, "time": drafts_kept.now(), "why": why or [], "settings": chosen.model_dump()}
     drafts_kept.save(folder, draft)
     return {"id": folder.name}

@@ -40,15 +40,15 @@ LABELLED = frozenset({"labelled"})
 
 
 class Chosen(BaseModel):
-    """What a person chose for a run; None leaves a value to burnish."""
+    """What a person chose for a run; None leaves a value as the run file has it, or to burnish where that has none."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     name: str = Field(pattern=NAME)
-    model: str = Field(min_length=1, max_length=500)
+    model: str | None = Field(None, min_length=1, max_length=500)
     objective: str = "sft"
     technique: str = "lora"
-    epochs: float = Field(3, gt=0, le=1000)
-    batch: int = Field(16, ge=1, le=4096)
+    epochs: float | None = Field(None, gt=0, le=1000)
+    batch: int | None = Field(None, ge=1, le=4096)
     learning_rate: float | None = Field(None, gt=0, le=10)
     limit: int | None = Field(None, ge=1)
     group: str | None = Field(None, max_length=200)
@@ -73,7 +73,9 @@ class Chosen(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _no_address(cls, value: str) -> str:
+    def _no_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         value = value.strip()
         if "://" in value or not value.isprintable():
             raise ValueError("a bundled model, a run, a folder or a name on the hub expected")
@@ -88,14 +90,14 @@ def as_chosen(settings: Mapping[str, Any]) -> Chosen:
 def from_run(tree: Mapping[str, Any], *, name: str) -> Chosen:
     """Return what a run file chooses now, under a name for the run."""
     train, data = tree.get("train") or {}, tree.get("data") or {}
-    columns = {str(key): str(value) for key, value in (data.get("columns") or {}).items()}
+    columns = {key: value for key, value in (data.get("columns") or {}).items() if isinstance(value, str)}
     return Chosen(
         name=name,
-        model=str(tree.get("model", "tiny")),
+        model=model if isinstance(model := tree.get("model"), str) else None,  # None: a fresh model, of sizes that stay
         objective=_named(tree.get("objective"), "sft"),
         technique=_named(tree.get("technique"), "lora"),
-        epochs=train.get("epochs", 3),
-        batch=train.get("batch", 16),
+        epochs=train.get("epochs"),
+        batch=train.get("batch"),
         learning_rate=train.get("learning_rate"),
         limit=data.get("limit"),
         group=columns.pop("group", None),
@@ -107,25 +109,32 @@ def from_run(tree: Mapping[str, Any], *, name: str) -> Chosen:
 def applied(tree: Mapping[str, Any], chosen: Chosen, *, output: Path) -> dict[str, Any]:
     """Return a run file's tables with what was chosen in them."""
     run = deepcopy(dict(tree))
-    run["model"], run["output"] = chosen.model, str(output)
+    run["output"] = str(output)
+    if chosen.model is not None:
+        run["model"] = chosen.model
     if chosen.objective != _named(run.get("objective"), "sft"):
         run["objective"] = {"name": chosen.objective}
         run.pop("score", None)  # those that the new objective comes with
     if chosen.technique != _named(run.get("technique"), "lora"):
         run["technique"] = {"name": chosen.technique}  # options belong to a technique
-    train = run.setdefault("train", {})
-    train.pop("steps", None)
-    train["epochs"] = int(chosen.epochs) if chosen.epochs == int(chosen.epochs) else chosen.epochs
-    train["batch"] = chosen.batch
+    train = dict(run.get("train") or {})
+    if chosen.epochs is not None:
+        train.pop("steps", None)
+        train["epochs"] = int(chosen.epochs) if chosen.epochs == int(chosen.epochs) else chosen.epochs
+    if chosen.batch is not None:
+        train["batch"] = chosen.batch
     _set(train, "learning_rate", chosen.learning_rate)
-    data = run.setdefault("data", {})
+    _set(run, "train", train or None)
+    data = dict(run.get("data") or {})
     _set(data, "limit", chosen.limit)
     if chosen.format != parted(str(data.get("format", "auto")))[0]:
         data["format"] = chosen.format
         run.pop("score", None)  # chosen for rows of another kind
-    columns = dict(chosen.columns)
+    others = {key: value for key, value in (data.get("columns") or {}).items() if not isinstance(value, str)}
+    columns = {**chosen.columns, **others}
     _set(columns, "group", chosen.group)
     _set(data, "columns", columns or None)
+    _set(run, "data", data or None)
     return run
 
 

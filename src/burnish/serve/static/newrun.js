@@ -86,11 +86,11 @@ function drawForm(view) {
   const { draft } = view, { settings, choices } = draft;
   const inputs = view.inputs = {
     name: h("input", { type: "text", required: true, maxlength: 64, pattern: "[a-z0-9][a-z0-9._\\-]*", value: settings.name, spellcheck: "false", autocapitalize: "off" }),
-    model: h("input", { type: "text", required: true, list: "known-models", value: settings.model, spellcheck: "false", autocapitalize: "off" }),
+    model: h("input", { type: "text", required: settings.model !== null, disabled: settings.model === null, placeholder: "a fresh one, as the run file says", list: "known-models", value: settings.model ?? "", spellcheck: "false", autocapitalize: "off" }),
     objective: select(choices.objectives.map(one => ({ value: one.name, text: one.title })), settings.objective),
     technique: select(choices.techniques, settings.technique),
-    epochs: h("input", { type: "number", min: 0.1, max: 1000, step: "any", value: settings.epochs, inputmode: "decimal" }),
-    batch: h("input", { type: "number", min: 1, max: 4096, step: 1, value: settings.batch, inputmode: "numeric" }),
+    epochs: h("input", { type: "number", min: 0.1, max: 1000, step: "any", value: settings.epochs ?? "", placeholder: "as it stands", inputmode: "decimal" }),
+    batch: h("input", { type: "number", min: 1, max: 4096, step: 1, value: settings.batch ?? "", placeholder: "as it stands", inputmode: "numeric" }),
     learning_rate: h("input", { type: "number", min: 0, step: "any", value: settings.learning_rate ?? "", placeholder: "by the technique", inputmode: "decimal" }),
     limit: h("input", { type: "number", min: 1, step: 1, value: settings.limit ?? "", placeholder: "all", inputmode: "numeric" }),
     group: select([{ value: "", text: "rows are independent" }, ...choices.columns], settings.group ?? ""),
@@ -122,7 +122,9 @@ function reading(view) {
     view.columns = Object.fromEntries(format.columns.map(({ name, needed, also }) => {
       const same = format.name === settings.format ? settings.columns[name] : undefined;
       const known = same ?? choices.columns.find(one => [name, ...also].includes(one)) ?? "";
-      return [name, select([{ value: "", text: needed ? "choose a column" : "none" }, ...choices.columns], known)];
+      // A column may be put together from several, as "{title}: {body}".
+      const written = known && !choices.columns.includes(known) ? [known] : [];
+      return [name, select([{ value: "", text: needed ? "choose a column" : "none" }, ...written, ...choices.columns], known)];
     }));
     fill(place, h("p", { class: "hint" }, format.about), Object.entries(view.columns).map(([name, input]) => field(name.replaceAll("_", " "), input)));
   };
@@ -145,7 +147,7 @@ function entered(view) {
   const { name, model, objective, technique, epochs, batch, learning_rate, limit, group, format } = view.inputs;
   const { settings } = view.draft;
   const columns = view.columns ? Object.fromEntries(Object.entries(view.columns).map(([key, input]) => [key, input.value]).filter(([, value]) => value)) : settings.columns;
-  return { name: name.value.trim(), model: model.value.trim(), objective: objective.value, technique: technique.value, epochs: number(epochs), batch: number(batch), learning_rate: number(learning_rate), limit: number(limit), group: group.value || null, format: format?.value ?? settings.format, columns };
+  return { name: name.value.trim(), model: model.value.trim() || null, objective: objective.value, technique: technique.value, epochs: number(epochs), batch: number(batch), learning_rate: number(learning_rate), limit: number(limit), group: group.value || null, format: format?.value ?? settings.format, columns };
 }
 
 async function check(view) {
