@@ -25,7 +25,7 @@ from burnish.decide.bench import Bench, Setting, ask, questions_of
 from burnish.decide.carry_out import Effort, Result, attempt
 from burnish.decide.protocol import Item, Rows, read_documents
 from burnish.devices import choose_device
-from burnish.evaluate import answer, each_slice, compare, fitting_scores, resolve_scores
+from burnish.evaluate import answer, compare, each_slice, fitting_scores, resolve_scores
 from burnish.finish_answers import asking_for, rows_of
 from burnish.models import Model, load_model
 from burnish.prepare import Plan, registries
