@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "devices", "memory", "disk", "locks", "atomic", "environment", "signals", "named_code", "__init__"),
-    ("run_file",),
+    ("run_file", "pictures"),
     ("config",),
     ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets", "rewards", "advantages"),
     ("usecases",),
@@ -55,6 +55,7 @@ MAY_STAND_TOGETHER = {
     ("devices", "errors"),
     ("environment", "__init__"),
     ("__main__", "cli"),
+    ("export", "merge"),
 }
 """Imports within a row, each one deliberate: (who imports, what)."""
 
@@ -265,7 +266,7 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "tensorboard", "huggingface_hub"}
+HEAVY = {"PIL", "torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "tensorboard", "huggingface_hub"}
 
 
 @pytest.mark.parametrize("module", ["burnish", "burnish.cli", "burnish.config", "burnish.scores"])
@@ -352,6 +353,7 @@ REGISTRIES = [
     ("scores", "SCORES"),
     ("data/formats", "FORMATS"),
     ("usecases", "USECASES"),
+    ("export", "TARGETS"),
 ]
 
 
