@@ -312,7 +312,7 @@ def gallery(all_found: Mapping[str, Figures]) -> str:
     lines.append("")
     for name in all_found:
         lines += [f"[![{name}](images/usecases/{name}.svg)](usecases/{name}.md)", ""]
-    lines += ["`make usecases` measures all of them again and writes these pages."]
+    lines += ["`make usecases` measures what has no figures yet and writes these pages."]
     return "\n".join(lines) + "\n"
 
 
