@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all browser lint format results bench bench-sft clean
+.PHONY: demo test test-all browser lint format results usecases bench bench-sft clean
 
 demo: $(INSTALLED)
 	$(BIN)/burnish demo
@@ -34,6 +34,10 @@ format: $(INSTALLED)
 # Makes every figure of docs/results.md again; needs the public data sets (burnish data get NAME).
 results: $(INSTALLED)
 	$(BIN)/python benchmarks/results.py
+
+# Carries out every use case that has no figures yet and writes their pages and plots; nothing is downloaded.
+usecases: $(INSTALLED)
+	$(BIN)/python benchmarks/usecases/make.py
 
 # Measures every row of docs/performance.md, peers in environments of their own, and writes the page; more than an hour on two quiet cores.
 bench: $(INSTALLED)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from burnish import chat as chat_module
+from burnish import chat_asking, chat_commands
 from burnish.chat import chat
+from burnish.chat_talk import Base, Feedback
 from burnish.data.dialog import Frame
 from burnish.data.formats import FORMATS
 from burnish.data.render import Renderer
@@ -91,7 +92,7 @@ def talk(model: Model, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> T
 
     def run(*lines: Any, answers: list[list[Any]] | None = None, options: Options = OPTIONS, **named: Any) -> Any:
         asked, shown = Asked(model.tokenizer, answers or []), io.StringIO()
-        monkeypatch.setattr(chat_module, "stream", asked)
+        monkeypatch.setattr(chat_asking, "stream", asked)
         named = {"renderer": renderer, "model": model} | named
         messages = chat(
             named.pop("model"),
@@ -199,7 +200,7 @@ def test_saving_where_it_cannot_be(talk: Talk, tmp_path: Path) -> None:
 
 def test_help_lists_every_command_and_typos_get_a_hint(talk: Talk) -> None:
     shown, asked, _ = talk("/help", "/sistem x", "//etc is a path", "   ", "")
-    assert all(name in shown for name in chat_module.COMMANDS)
+    assert all(name in shown for name in chat_commands.COMMANDS)
     assert "There is no command /sistem. Did you mean '/system'?" in shown
     assert asked.prompts == ["<|bos|>User: /etc is a path\nAssistant:"]
 
@@ -298,7 +299,7 @@ def test_options_that_leave_no_room_are_refused_at_once(talk: Talk) -> None:
 
 def piped(model: Model, renderer: Renderer, monkeypatch: pytest.MonkeyPatch, data: bytes, answers: list[list[Any]]) -> Asked:
     asked = Asked(model.tokenizer, answers)
-    monkeypatch.setattr(chat_module, "stream", asked)
+    monkeypatch.setattr(chat_asking, "stream", asked)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
     chat(model, renderer, options=OPTIONS)
     return asked
@@ -337,7 +338,7 @@ class Terminal(io.StringIO):
 
 def test_colour_only_on_a_terminal(model: Model, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets colour, and the model's text as it is: no markup is read into it, no line is wrapped."""
-    monkeypatch.setattr(chat_module, "stream", Asked(model.tokenizer, [[" [bold]x[/bold] ", "y" * 300]]))
+    monkeypatch.setattr(chat_asking, "stream", Asked(model.tokenizer, [[" [bold]x[/bold] ", "y" * 300]]))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     terminal = Terminal()
@@ -365,3 +366,101 @@ def test_passages_that_do_not_fit_are_left_out_before_the_question(talk: Talk) -
     shown, asked, _ = talk("When?", look=lambda question: [passage("a.md", "We open at nine."), passage("b.md", "long " * 500)])
     assert "We open at nine." in asked.prompts[0] and "long" not in asked.prompts[0]
     assert "(from a.md:3)" in shown
+
+
+# ------------------------------------------------------------------------------------------------- the base, documents, judgements
+
+
+def base(model: Model) -> Base:
+    from contextlib import nullcontext
+
+    return Base("the base", "beef", lambda: nullcontext(model))
+
+
+def test_compare_asks_both_the_same_with_the_same_draws(talk: Talk, model: Model) -> None:
+    """Pain 11: what tuning changed: base and model see one prompt and draw alike; only the model's answer is remembered."""
+    shown, asked, messages = talk(
+        "Hi", "/compare And you?", answers=[[" Yes."], [" Base says."], [" Model says."]], base=base(model)
+    )
+    assert asked.prompts[1] == asked.prompts[2] and asked.prompts[1].endswith("User: And you?\nAssistant:")
+    assert asked.options[1] == asked.options[2] and asked.options[0].step != asked.options[1].step
+    assert shown.index("Base: Base says.") < shown.index("Model: Model says.")
+    assert [one["content"] for one in messages] == ["Hi", "Yes.", "And you?", "Model says."]
+
+
+def test_compare_alone_puts_the_last_question_to_the_base(talk: Talk, model: Model) -> None:
+    shown, asked, messages = talk("/compare", "Hi", "/compare", answers=[[" Yes."], [" Yes."]], base=base(model))
+    assert "Nothing was asked yet" in shown and "both say the same" in shown
+    assert asked.prompts[0] == asked.prompts[1] and asked.options[0] == asked.options[1]
+    assert len(messages) == 2
+    assert "There is no base to compare with" in talk("a", "/compare")[0]
+
+
+def test_documents_are_chosen_in_the_middle_and_put_away(talk: Talk) -> None:
+    def opened(place: str) -> Any:
+        if place != "handbook":
+            raise ModelError(f"{place}: there is no such file.")
+        return lambda question: [passage("handbook/a.md", "We open at nine.")]
+
+    shown, asked, _ = talk("/rag", "/rag nowhere", "When?", "/rag handbook", "When?", "/rag off", "When?", open_documents=opened)
+    assert "documents: none" in shown and "nowhere: there is no such file. Nothing was changed." in shown
+    assert ["We open at nine." in prompt for prompt in asked.prompts] == [False, True, False]
+    assert "(from handbook/a.md:3)" in shown and len(re.findall("each question is looked up", shown)) == 1
+
+
+def test_judgements_are_rows_that_burnish_rate_and_tuning_read(talk: Talk, model: Model, tmp_path: Path) -> None:
+    """A thumb for an answer, a choice for two; the newest word on the same answers counts, and the prompt is kept as it was put."""
+    from burnish.data.formats import examples
+    from burnish.data.sources import read
+    from burnish.rate import last_of_each, read_feedback
+    from burnish.types import Pair, Rated
+
+    file = tmp_path / "feedback.jsonl"
+    kept = Feedback(file, "ann", "runs/x", "abc")
+    lines = (
+        "/rate good",
+        "Hi",
+        "/rate",
+        "/rate fine",
+        "/rate bad",
+        "/rate good",
+        "/compare Why?",
+        "/rate good",
+        "/rate base",
+        "/undo",
+        "/rate tie",
+    )
+    answers = [[" Yes."], [" Base says."], [" Model says."]]
+    shown, _, _ = talk(*lines, answers=answers, base=base(model), feedback=kept, system="Be kind.")
+    assert shown.count("There is no answer to judge yet.") == 2
+    assert "/rate: expected good, bad; after /compare also base, model, tie." in shown and "/rate fine: expected good" in shown
+    assert "/rate good: expected model, base, tie, bad." in shown and f"noted in {file}: base" in shown
+    rows = read_feedback(file)
+    assert [(row["thumb"], row["choice"], row["order"]) for row in rows] == [
+        (False, None, ["a"]),
+        (True, None, ["a"]),
+        (None, "b", ["b", "a"]),
+    ]
+    assert rows[0]["id"] == rows[1]["id"] != rows[2]["id"] and len(last_of_each(rows)) == 2
+    assert [one["model"] for one in rows[2]["answers"]] == ["runs/x", "the base"]
+    assert rows[2]["messages"][0] == {"role": "system", "content": "Be kind."} and rows[2]["messages"][-1]["content"] == "Why?"
+    found = examples(read(str(file), base=tmp_path), format="feedback")
+    assert not found.problems and {type(one) for one in found.examples} == {Pair}
+    thumbs = examples(read(str(file), base=tmp_path), format="feedback", as_="rated")
+    assert not thumbs.problems and {type(one) for one in thumbs.examples} == {Rated}
+
+
+def test_judgements_that_cannot_be_kept_are_told(talk: Talk, tmp_path: Path) -> None:
+    assert "no file was given" in talk("a", "/rate good")[0]
+    folder = Feedback(tmp_path, "ann", "runs/x")
+    assert "The judgement was not kept." in talk("a", "/rate good", feedback=folder)[0]
+
+
+def test_a_comparison_through_a_pipe_gives_both_answers(
+    model: Model, renderer: Renderer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked(model.tokenizer, [[" Base says."], [" Model says."]])
+    monkeypatch.setattr(chat_asking, "stream", asked)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"/compare Why?\n"), encoding="utf-8"))
+    chat(model, renderer, options=OPTIONS, base=base(model))
+    assert capsys.readouterr().out == "Base says.\nModel says.\n"

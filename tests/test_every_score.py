@@ -21,7 +21,7 @@ NAMES = {
     "exact_match", "token_f1", "accuracy", "macro_f1", "label_parse_rate", "span_f1", "rouge_l", "chrf", "bleu", "perplexity",
     "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate", "python_code", "python_clean", "last_number",
     "preference_accuracy", "absolute_error", "calibration_error", "brier_score", "thumb_auroc", "rating_correlation",
-    "restored_tokens", "bits_per_masked_token", "auroc", "sensitivity", "weighted_kappa",
+    "restored_tokens", "bits_per_masked_token", "reply", "facts_kept", "auroc", "sensitivity", "weighted_kappa",
 }  # fmt: skip
 
 
@@ -77,6 +77,10 @@ GOLD: dict[str, list[tuple[Expected, str]]] = {
     "span_f1": TAGS,
     **dict.fromkeys(("json_valid", "json_field_f1"), RECORDS),
     "tool_call": TOOLS,
+    "reply": [*FREE[:2], TOOLS[0]],
+    "facts_kept": [
+        (Expected(texts=(text,)), text) for text in ("It cost 3.50 in Paris.", "See you, Ann, at 10:30.", "R-21 is ready.")
+    ],
     **dict.fromkeys(("python_code", "python_clean"), CODE),
     "last_number": SUMS,
     "absolute_error": [
@@ -108,6 +112,8 @@ def gold(name: str) -> tuple[list[Answer], list[Task]]:
         for _, text in pairs
     ]
     tasks = [task(expected, line=line, text="x" if name in TEXTS else None) for line, (expected, _) in enumerate(pairs, 1)]
+    if name == "facts_kept":  # the request holds what is to be kept
+        tasks = [replace(one, messages=(Message("user", content(one.expected.texts[0])),)) for one in tasks]
     if name in JUDGED:
         tasks = [replace(one, messages=(*one.messages, Message("assistant", content("so")))) for one in tasks]
     return answers, tasks

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from burnish.config_named import parted
 from burnish.config_schema import RunConfig
 from burnish.data.formats import FORMATS, examples
 from burnish.data.sources import read
@@ -51,7 +52,7 @@ def test_the_run_file_is_valid_and_says_what_the_use_case_says(name: str, tmp_pa
     assert tree == {"output": f"runs/{name}", **usecase.run}
     assert config.technique.name in TECHNIQUES
     assert config.data.format in FORMATS
-    assert set(config.score) <= set(SCORES) and config.score
+    assert {parted(score)[0] for score in config.score} <= set(SCORES) and config.score
     assert config.data.dev_share + config.data.test_share < 0.5
     text = (tmp_path / name / "run.toml").read_text("utf-8")
     for note in usecase.notes.values():

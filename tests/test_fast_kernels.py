@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,23 @@ def test_norms(dtype: torch.dtype, width: int) -> None:
         for moves in (True, False):
             given = (gradient_NH, x, weight_H, scale_N, moves)
             same(kernels.norm_backward(*given), twins.norm_backward(*given))
+
+
+@NEEDS_LOOPS
+def test_another_threads_default_number_format_changes_nothing() -> None:
+    """Loading a model elsewhere in the process sets torch's default to bfloat16 for a while: room for numbers must not shrink with it."""
+    states, weight = drawn(5, 64, dtype=torch.bfloat16), drawn(64)
+    expected = kernels.norm_forward(states, weight, 1e-6, torch.bfloat16)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = kernels.norm_forward(states, weight, 1e-6, torch.bfloat16)
+        source = Path(kernels.__file__).read_text(encoding="utf-8")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found[1].dtype == torch.float32
+    same(found, expected)
+    made = re.findall(r"torch\.(?:empty|zeros)\((.*)", source)
+    assert made and all("dtype=" in one for one in made), "a tensor whose address is handed over names its number format"
 
 
 @NEEDS_LOOPS

@@ -94,7 +94,7 @@ def test_a_change_of_the_answers_stops_the_merge(
         adapted.network = adapted.network.unload()
         return 14, module.Update(1.0, 0.0)
 
-    monkeypatch.setattr(module, "_merge_in_place", left_out)
+    monkeypatch.setattr(module, "merge_in_place", left_out)
     with pytest.raises(RunError, match="does not answer as its adapter did"):
         merge(str(adapter), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -55,6 +55,7 @@ MAY_STAND_TOGETHER = {
     ("devices", "errors"),
     ("environment", "__init__"),
     ("__main__", "cli"),
+    ("export", "merge"),
 }
 """Imports within a row, each one deliberate: (who imports, what)."""
 
@@ -352,6 +353,7 @@ REGISTRIES = [
     ("scores", "SCORES"),
     ("data/formats", "FORMATS"),
     ("usecases", "USECASES"),
+    ("export", "TARGETS"),
 ]
 
 

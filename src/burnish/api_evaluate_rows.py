@@ -18,7 +18,7 @@ from burnish.config import Resolved
 from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.data.split import group_keys
-from burnish.evaluate import Asking, answer, resolve_scores
+from burnish.evaluate import Asking, answer, fitting_scores, resolve_scores
 from burnish.finish import measured
 from burnish.finish_answers import with_rewards
 from burnish.loaded import Loaded, tasks_of
@@ -109,7 +109,7 @@ def _answers(
 
 def fitting_names(names: Sequence[str], tasks: Sequence[Task]) -> list[str]:
     """Return the scores that find something to compare with in these rows, in their order."""
-    return [name for name, score in resolve_scores(names).items() if any(score.applies(task) for task in tasks)]
+    return list(fitting_scores(resolve_scores(names), tasks))
 
 
 def _own_scores(folder: Path, task: str | None) -> Sequence[str]:

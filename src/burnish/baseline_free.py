@@ -6,6 +6,7 @@ table of such rows: summaries and rewritings have most of their words from the i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from statistics import median
@@ -28,7 +29,7 @@ def free(train: Sequence[Task], test: Sequence[Task], seed: int) -> Baseline | N
     if (inputs := inputs_of(train, test)) is None or not all(task.expected.texts for task in train):
         return None
     rows_train, rows_test = features(*inputs)
-    answers = [task.expected.texts[0] for task in train]
+    answers = [_written(task) for task in train]
     words = median(len(answer.split()) for answer in answers)
     kept = np.random.default_rng(seed).permutation(len(train))[:ROWS_FOR_CHOICE]
     score = SCORES[applicable(train)[0]]
@@ -43,6 +44,15 @@ def free(train: Sequence[Task], test: Sequence[Task], seed: int) -> Baseline | N
         if copied > taken:
             return Baseline("beginning of the input", said([beginning(one, words) for one in inputs[1]]))
     return Baseline("nearest training answer by TF-IDF", said([answers[index] for index in nearest(rows_train, rows_test)]))
+
+
+def _written(task: Task) -> str:
+    """Return the answer of a row as a model writes it, its calls of tools as JSON."""
+    if not task.expected.tool_calls:
+        return task.expected.texts[0]
+    return json.dumps(
+        [{"name": call.name, "arguments": dict(call.arguments)} for call in task.expected.tool_calls], ensure_ascii=False
+    )
 
 
 def beginning(source: str, words: float) -> str:

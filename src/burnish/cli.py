@@ -2,7 +2,7 @@
 
 The verbs stand in the files of this room, one function each, which calls `api` and shows what comes back: `cli_start` (init, doctor,
 ls, data get), `cli_tune` (check, tune, pretrain, demo), `cli_models` (evaluate, generate, chat, merge), `cli_rate` (rate),
-`cli_decide` (decide), `cli_serve` (serve).
+`cli_decide` (decide), `cli_serve` (serve), `cli_export` (export).
 
 Enters: arguments. Leaves: text or JSON on standard output, progress on standard error, and an exit code: 0; 1 a failed run; 2 the
 user's mistake; 3 no space; 130 and 143 after a saved stop. A user never sees a traceback.
@@ -20,6 +20,7 @@ import typer
 
 from burnish import __version__, synthesize_command
 from burnish.cli_decide import decide
+from burnish.cli_export import export
 from burnish.cli_models import chat, evaluate, generate, merge
 from burnish.cli_rate import rate
 from burnish.cli_serve import serve
@@ -50,6 +51,7 @@ for verb in (
     serve,
     rate,
     merge,
+    export,
     ls,
     demo,
 ):  # in the order of --help

@@ -146,6 +146,7 @@ def chat(
         str | None, typer.Option("--documents", help="file, folder or index of documents that each question is looked up in")
     ] = None,
     passages: Annotated[int, typer.Option("--passages", min=1, help="passages of them above a question")] = 2,
+    feedback: Annotated[str, typer.Option("--feedback", help="where /rate writes, as burnish rate does")] = "feedback.jsonl",
     as_json: AsJson = False,
 ) -> None:
     """Talk to a model in the terminal; /help lists what can be typed."""
@@ -161,6 +162,7 @@ def chat(
         as_json=as_json,
         documents=documents,
         passages=passages,
+        feedback=feedback,
     )
 
 

@@ -57,6 +57,7 @@ def rate(
     if prompts is None:
         raise UsageError("Give what is to be answered: burnish rate RUN_DIR --prompts FILE (or --report FILE to see what was said)")
     from burnish.rate import read_prompts
+    from burnish.rate_makers import user_name
 
     asked = read_prompts(prompts, base=Path.cwd(), limit=limit)
     if model is None:
@@ -78,7 +79,7 @@ def rate(
                 f"{prompts} holds answers already: leave {model} away to judge these, or take the column 'answers' out"
             )
         table = _generated(model, against, asked, _Asking(thumbs, max_tokens, temperature, seed))
-    _sit(table, rater or _user(), output, prepare=prepare, as_json=as_json)
+    _sit(table, rater or user_name(), output, prepare=prepare, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,45 +172,24 @@ def _generated(model: str, against: str | None, asked: Sequence[Asked], asking: 
 def _arms(model: str, against: str | None, thumbs: bool) -> list[_Arm]:
     """Return who answers: the model, and its base, another model, or the model a second time."""
     from burnish import api
+    from burnish.rate_makers import base_of, version_of
 
     loaded = api.load(model)
-    first = _Arm(loaded, model, _version(loaded, adapter=True), True, 0)
+    first = _Arm(loaded, model, version_of(loaded.model.found), True, 0)
     if thumbs:
         return [first]
     if against is not None and against != model:
         other = api.load(against)
-        return [first, _Arm(other, against, _version(other, adapter=True), True, 0)]
+        return [first, _Arm(other, against, version_of(other.model.found), True, 0)]
     if against is None and loaded.model.found.adapter is not None:
         base = f"the base of {model}"
-        return [first, _Arm(loaded, base, _version(loaded, adapter=False), False, 0)]
-    if against is None and (base := _base_of(model)) is not None:
+        return [first, _Arm(loaded, base, version_of(loaded.model.found, adapter=False), False, 0)]
+    if against is None and (base := base_of(model)) is not None:
         # The base is asked in the form that its tuned model was taught: the same prompt for both.
         other = api.load(base)
         second = replace(other, renderer=loaded.renderer, settings=loaded.settings)
-        return [first, _Arm(second, base, _version(other, adapter=True), True, 0)]
+        return [first, _Arm(second, base, version_of(other.model.found), True, 0)]
     return [first, replace(first, sample=1)]
-
-
-def _base_of(model: str) -> str | None:
-    """Return the model that a run directory began with; None for other models, and where a run began with random weights."""
-    from burnish import config
-    from burnish.prepare import registries
-
-    file = Path(model) / "run.toml"
-    if not file.is_file():
-        return None
-    resolved = config.load(file, registries=registries())
-    return None if resolved.config.model.is_fresh else config.model_reference(resolved)
-
-
-def _version(loaded: Loaded, *, adapter: bool) -> str | None:
-    """Return what tells this model from a later one of the same name, None where nothing does (a hub name)."""
-    from burnish.models import fingerprint
-
-    found = loaded.model.found
-    if adapter and found.adapter is not None:
-        found = replace(found, base=str(found.adapter), local=True)
-    return (fingerprint(found) or "")[:12] or None
 
 
 def _task(loaded: Loaded, one: Asked) -> Task:
@@ -247,16 +227,6 @@ def _ask(arm: _Arm, tasks: Sequence[Task], options: Any, numbers: Sequence[int])
 
 
 # --------------------------------------------------------------------------------------------------------------- the session itself
-
-
-def _user() -> str:
-    """Return the name of the user, or "rater" where the system knows none."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "rater"
 
 
 def _sit(table: _Table, rater: str, output: Path, *, prepare: bool, as_json: bool) -> None:

@@ -19,6 +19,7 @@ EXTRAS = {
     "docs": ("pypdf", "docx", "bs4"),
     "vision": ("PIL",),
     "hub": ("datasets",),
+    "export": ("gguf", "onnx", "onnxscript", "onnxruntime"),
     "gpu": ("bitsandbytes",),
     "track": ("trackio",),
     "dev": ("pytest", "hypothesis", "trl", "ruff", "pyright", "playwright", "reportlab"),

@@ -193,6 +193,23 @@ def compare(
     return table
 
 
+def each_slice(tasks: Sequence[Task], measure: Callable[[list[int]], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return for each slice of the rows, in alphabetical order, what `measure` says of the rows at these places.
+
+    Rows that name no slice are part of none. Whatever their whole is measured by, a slice is measured by the same.
+    """
+    places: dict[str, list[int]] = {}
+    for place, task in enumerate(tasks):
+        if task.slice is not None:
+            places.setdefault(task.slice, []).append(place)
+    return {name: {"rows": len(places[name]), "scores": dict(measure(places[name]))} for name in sorted(places)}
+
+
+def fitting_scores(scores: Mapping[str, Score], tasks: Sequence[Task]) -> dict[str, Score]:
+    """Return the scores that find something to compare with in these rows, in their order."""
+    return {name: score for name, score in scores.items() if any(score.applies(task) for task in tasks)}
+
+
 def _holds(score: Score, answers: Sequence[Answer]) -> bool:
     """Return whether answers hold what a score needs: a classical baseline has no likelihoods, and few arms have margins."""
     if score.needs == "likelihood":

@@ -10,11 +10,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
-from burnish.evaluate import Asking, against, compare, examples_table, resolve_scores
+from burnish.evaluate import Asking, against, compare, each_slice, examples_table, fitting_scores, resolve_scores
 from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
 from burnish.finish_classes import by_class
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
@@ -220,6 +221,8 @@ def together(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "verdicts": {name: one["verdict"] for name, one in measures.items()},
         "examples": [{"task": name, **row} for name, one in measures.items() for row in one["examples"]],
     }
+    if slices := {f"{name}/{part}": row for name, one in measures.items() for part, row in one.get("by_slice", {}).items()}:
+        found["by_slice"] = slices
     if baselines:
         found["baseline"] = {
             "name": ", ".join(f"{name}: {one['name']}" for name, one in baselines.items()),
@@ -238,6 +241,41 @@ def measured(
 ) -> dict[str, Any]:
     """Return the measured part of a report: scores with intervals, the headline, a verdict in words, and examples to read.
 
+    Rows that name a slice are measured a second time with their slice alone.
+    """
+    table = _scores_table(tasks, arms, scores, baseline, seed)
+
+    def of_places(places: list[int]) -> dict[str, Any]:
+        part = [tasks[place] for place in places]
+        theirs = {arm: [answers[place] for place in places] for arm, answers in arms.items()}
+        beside = baseline and replace(baseline, answers=tuple(baseline.answers[place] for place in places))
+        return _scores_table(part, theirs, fitting_scores(scores, part), beside, seed)
+
+    headline = next(iter(table))
+    blind = ignored(arms, tasks, headline, scores[headline], seed=seed)
+    found = {
+        "scores": table,
+        "headline": headline,
+        "verdict": " ".join(filter(None, [blind, report.verdict(table, headline)])),
+        "examples": examples_table(arms, tasks),
+        **by_class(arms, tasks),
+    }
+    if slices := each_slice(tasks, of_places):
+        found["by_slice"] = slices
+    if baseline is None or not any("baseline" in row for row in table.values()):
+        return found
+    return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
+
+
+def _scores_table(
+    tasks: Sequence[Task],
+    arms: Mapping[str, Sequence[Answer]],
+    scores: Mapping[str, Score],
+    baseline: Baseline | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the scores of all arms with intervals.
+
     What is not compared with the base, a base that writes or a baseline, changes no figure of the others, nor which rows count.
     """
     main = {arm: answers for arm, answers in arms.items() if arm not in BESIDE}
@@ -252,18 +290,7 @@ def measured(
         for name, row in beside.items():
             if arm in row:
                 table[name][arm] = row[arm]
-    headline = next(iter(table))
-    blind = ignored(arms, tasks, headline, scores[headline], seed=seed)
-    found = {
-        "scores": table,
-        "headline": headline,
-        "verdict": " ".join(filter(None, [blind, report.verdict(table, headline)])),
-        "examples": examples_table(arms, tasks),
-        **by_class(arms, tasks),
-    }
-    if baseline is None or not any("baseline" in row for row in table.values()):
-        return found
-    return found | {"baseline": {"name": baseline.name, "seconds": round(baseline.seconds, 2)}}
+    return table
 
 
 def measured_alike(

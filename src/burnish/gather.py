@@ -32,6 +32,9 @@ from burnish.types import Example
 
 SIDES = ("train", "dev", "test")
 
+MOST_SLICES = 50
+"""More values of a column than this are no parts of the rows that anybody would look at one by one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
@@ -90,6 +93,7 @@ def gather(
             aside = _Reading([], [], reading.problems, reading.findings, reading.facts)
             _read(aside, 0, name, data.format, data.columns, config=config, base=base)
             own[side] = aside.examples
+    reading.problems += _too_many_slices([*reading.examples, *(row for rows in own.values() for row in rows)])
     if reading.problems:
         raise combined(DataError, "The data cannot be read as it is", reading.problems)
     if data.limit is not None and data.limit < len(reading.examples):
@@ -133,6 +137,17 @@ def gather(
         notes=list(divided.notes),
         fingerprint=_fingerprint(reading, divided),
     )
+
+
+def _too_many_slices(examples: list[Example]) -> list[str]:
+    """Return the problem of a slice column that names no parts of the rows but the rows themselves."""
+    found = {example.slice for example in examples if example.slice is not None}
+    if len(found) <= MOST_SLICES:
+        return []
+    return [
+        f"data.columns.slice: its column has {len(found)} different values in {len(examples)} rows, and each would be scored by itself. "
+        f"Name a column with at most {MOST_SLICES}, such as usual, rare and edge, or none"
+    ]
 
 
 def _fingerprint(reading: _Reading, divided: Split) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Rounding = Callable[["torch.Tensor"], "torch.Tensor"]
 PRECISIONS: tuple[str, ...] = ("float32", "bfloat16", "float16")
 
 LEAST_KEPT, MOST_ERROR = 0.9, 0.5
@@ -88,10 +89,10 @@ def merge(
     adapted = load_model(model, exact())
     if virtual.count(adapted.network):
         raise ModelError(f"model = {model!r} cannot be merged: {WHY_NOT}. Use it as it is, with its base.")
-    stored: str = _stored_dtype(adapted) if dtype == "auto" else dtype
+    stored: str = stored_dtype(adapted) if dtype == "auto" else dtype
     probes = probes_of(adapted, prompts)
     expected = [logits_of(adapted, tokens_T) for tokens_T in probes]
-    layers, update = _merge_in_place(adapted, stored)
+    layers, update = merge_in_place(adapted, stored)
     if not update.survives and not force:
         raise ModelError(lost(update, stored))
     change = largest_change(adapted, probes, expected)
@@ -115,10 +116,11 @@ def lost(update: Update, stored: str) -> str:
     )
 
 
-def surviving(weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]], stored: str) -> Update:
+def surviving(weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]], stored: str | Rounding) -> Update:
     """Return how much of an update is left when weights are stored in a precision ("bfloat16", "int8", "nf4", ...).
 
-    `weights` maps names to (base, merged), float32. Kept is the difference of both as stored.
+    `weights` maps names to (base, merged), float32. Kept is the difference of both as stored. In place of a name, `stored` may be a
+    function that gives a float32 weight as it comes back from being stored.
     """
     asked = kept = error = 0.0
     for base, merged in weights.values():
@@ -132,7 +134,7 @@ def surviving(weights: Mapping[str, tuple[torch.Tensor, torch.Tensor]], stored: 
     return Update((kept / asked) ** 0.5, (error / asked) ** 0.5)
 
 
-def _merge_in_place(adapted: Model, stored: str) -> tuple[int, Update]:
+def merge_in_place(adapted: Model, stored: str | Rounding) -> tuple[int, Update]:
     """Merge the model's adapter into its dense float32 weights; return the number of adapted layers, and what storing leaves of it."""
     if str((facts_of(adapted.plain()) or {}).get("kind", "")).startswith("bitsandbytes"):
         adapted.network = _dense_bitsandbytes(adapted)
@@ -279,7 +281,7 @@ def write(
     write_directory(out, lambda folder: save_model(written, folder, settings=kept), manifest=facts)
 
 
-def _stored_dtype(model: Model) -> str:
+def stored_dtype(model: Model) -> str:
     """Return what the base's weights are stored in, as its configuration says."""
     from transformers import AutoConfig
 
@@ -294,8 +296,10 @@ def _torch_dtype(stored: str) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[stored]
 
 
-def _as_stored(weight: torch.Tensor, stored: str) -> torch.Tensor:
+def _as_stored(weight: torch.Tensor, stored: str | Rounding) -> torch.Tensor:
     """Return a weight in float32 as it comes back from being stored."""
+    if callable(stored):
+        return stored(weight)
     if stored == "int8" or stored == "nf4":
         return round_trip(weight, kind=stored)
     return weight.to(_torch_dtype(stored)).float()

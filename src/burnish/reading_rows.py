@@ -45,7 +45,7 @@ def judged_tasks(examples: Many[Example], groups: Many[str], frame: Frame) -> li
 def _judged(example: Rated) -> Task:
     turns = [number for number, message in enumerate(example.messages) if message.role == "assistant"]
     messages = example.messages[: turns[-1] + 1] if turns else example.messages
-    return Task(messages=messages, expected=Expected(number=float(example.rating)), origin=example.origin)
+    return Task(messages=messages, expected=Expected(number=float(example.rating)), origin=example.origin, slice=example.slice)
 
 
 # ---------------------------------------------------------------------------------------------------------------- rated answers

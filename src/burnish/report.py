@@ -28,6 +28,7 @@ from burnish.report_words import (
     number,
     outcome,
     print_scores,
+    slice_rows,
     verdict,
     visible,
 )
@@ -72,6 +73,7 @@ def page(run: runs.Run, report: Mapping[str, Any]) -> str:
         "facts": report.get("run") or {},
         "scores": scores,
         "state": _state(report, scores),
+        "slices": [{**_score_rows({"scores": {score: row}})[0], "slice": name} for name, score, row in slice_rows(report)],
         "general": _score_rows(report.get("forgetting") or {}),
         "plots": _plots(metrics, report),
         "data_reports": [{**one, "histogram": _histogram(one)} for one in (data.get("tasks") or {"": data}).values() if one],

@@ -214,11 +214,45 @@ def print_scores(report: Mapping[str, Any], console: Console) -> None:
             )
         for note in dict.fromkeys(str(row["note"]) for _, row in ordered if row.get("note")):
             console.print(_plain(f"note: {note}"), style="dim")
+    _print_slices(report, console)
     console.print(_plain(f"\n{report.get('verdict') or verdict(scores, report.get('headline'))}"), style="bold")
     for one in (report.get("single") or {}).values():
         console.print(_plain(one["told"]))
     if told := (report.get("forgetting") or {}).get("verdict"):
         console.print(_plain(told))
+
+
+def slice_rows(report: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return (slice, score, row) of the score that decides, in each slice; of a run with several tasks, of each task's first score."""
+    found = []
+    for name, one in (report.get("by_slice") or {}).items():
+        scores = one.get("scores") or {}
+        first = report.get("headline") if report.get("headline") in scores else next(iter(scores), None)
+        found += [(name, first, scores[first])] if first is not None else []
+    return found
+
+
+def _print_slices(report: Mapping[str, Any], console: Console) -> None:
+    """Print how each slice does by the score that decides, nothing where rows name no slice."""
+    from rich import box
+    from rich.table import Table
+
+    rows = slice_rows(report)
+    if not rows:
+        return
+    arms = [arm for arm in ARMS if any(arm in row for _, _, row in rows)]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("slice", overflow="fold")
+    for column in [*arms[:2], "difference", *arms[2:]] if "tuned" in arms else arms:
+        table.add_column(column.replace("_", "-"), justify="right", overflow="fold")
+    table.add_column("rows\ngroups", justify="right")
+    for name, score, row in rows:
+        cells = [
+            _difference_cell(row) if at.header == "difference" else _cell(row.get(str(at.header).replace("-", "_")))
+            for at in table.columns[1:-1]
+        ]
+        table.add_row(_plain(f"{name}\n{score}"), *cells, f"{row.get('n', '–')}\n{row.get('groups', '–')}")
+    console.print(table)
 
 
 def headline_first(scores: Mapping[str, Mapping[str, Any]], headline: str | None) -> list[tuple[str, Mapping[str, Any]]]:

@@ -17,7 +17,10 @@ from burnish.scores import applicable
 from burnish.usecases import find, write, write_from_data
 
 if TYPE_CHECKING:
-    from burnish.chat import Look
+    from collections.abc import Iterator
+
+    from burnish.chat_talk import Base, Look
+    from burnish.models import Model
 
 SAMPLED = 500
 """Rows that are looked at to choose scores."""
@@ -65,15 +68,19 @@ def talk(
     as_json: bool,
     documents: str | None = None,
     passages: int = 2,
+    feedback: str = "feedback.jsonl",
 ) -> None:
     """Talk to a model in the terminal until the user leaves; with `as_json` the conversation is printed as one object at the end.
 
-    `documents` are looked in for each question: a file, a folder or a set by name, or the folder of an index that `decide` left behind.
+    Judgements go to the file `feedback`. `documents` are looked in for each question: a file, a folder or a set by name, or the folder of
+    an index that `decide` left behind.
     """
     import contextlib
     import sys
 
     from burnish.chat import chat
+    from burnish.chat_talk import Feedback
+    from burnish.rate_makers import user_name, version_of
     from burnish.sampling import Options
     from burnish.terminal import print_json
 
@@ -84,9 +91,50 @@ def talk(
     options = Options(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, long_prompts="fail")
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         look = looking_in(documents, passages) if documents is not None else None
-        messages = chat(loaded.model, renderer, options=options, system=system or renderer.frame.system, look=look)
+        messages = chat(
+            loaded.model,
+            renderer,
+            options=options,
+            system=system or renderer.frame.system,
+            look=look,
+            open_documents=lambda place: looking_in(place, passages),
+            base=base_for(model, loaded),
+            feedback=Feedback(Path(feedback), user_name(), model, version_of(loaded.model.found)),
+        )
     if as_json:
         print_json({"messages": messages})
+
+
+def base_for(model: str, loaded: api.Loaded) -> Base | None:
+    """Return what a model was tuned from, for a comparison: its adapter switched off, or the model that its run began with; else None.
+
+    That other model is loaded when it is first asked, and kept.
+    """
+    from contextlib import contextmanager
+
+    from burnish.chat_talk import Base
+    from burnish.models import find_model
+    from burnish.rate_makers import base_of, version_of
+
+    found, kept = loaded.model.found, []
+    if found.adapter is not None:
+
+        @contextmanager
+        def without_adapter() -> Iterator[Model]:
+            with loaded.model.network.disable_adapter():
+                yield loaded.model
+
+        return Base(f"the base of {model}", version_of(found, adapter=False), without_adapter)
+    if (name := base_of(model)) is None:
+        return None
+
+    @contextmanager
+    def another() -> Iterator[Model]:
+        if not kept:
+            kept.append(api.load(name).model)
+        yield kept[0]
+
+    return Base(name, version_of(find_model(name)), another)
 
 
 def looking_in(documents: str, passages: int) -> Look:

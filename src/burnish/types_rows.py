@@ -90,10 +90,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What all examples have: their origin, and a group that is never divided between train, dev and test."""
+    """What all examples have: their origin, a group that is never divided between train, dev and test, and a part scored by itself."""
 
     origin: Origin
     group: str | None = None
+    slice: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

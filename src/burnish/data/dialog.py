@@ -100,6 +100,11 @@ def expected_answer(task: Task) -> Message:
 
 def as_task(example: Example, frame: Frame) -> Task:
     """Return the prompt that is put to the model, and what is expected: of a dialog, its last assistant turn."""
+    task = _as_task(example, frame)
+    return task if example.slice is None else replace(task, slice=example.slice)
+
+
+def _as_task(example: Example, frame: Frame) -> Task:
     if isinstance(example, Task):
         return example
     if isinstance(example, Text):

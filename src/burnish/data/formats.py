@@ -72,6 +72,9 @@ class Examples:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
+OF_EVERY_ROW = ("group", "slice")
+"""Standard names that every format has."""
+
 SYSTEM = {"system": ("system_prompt", "system_message")}
 TOOLS = {"tools": ("functions",)}
 ANSWER = ("answer_text", "reply", "response")
@@ -219,8 +222,8 @@ def examples(
 
     `format` is a name of FORMATS or `module:function` of your own, perhaps with options as `feedback(as_="rated")`, or auto: what the
     source is registered as, else what the columns look like. `columns` maps a standard name to the column that holds it, or to a
-    template such as "{title}: {body}"; `group` names what is never divided between training and test. `repair` applies repairs that are
-    unambiguous. `options` are those of the format.
+    template such as "{title}: {body}"; `group` names what is never divided between training and test, `slice` a part of the rows that is
+    also scored by itself (a row without one belongs to none). `repair` applies repairs that are unambiguous. `options` are those of the format.
     Raises ConfigError for an unknown format, standard name or option, DataError where columns are missing or nothing can be guessed.
     """
     mapped = dict(columns or {})
@@ -275,7 +278,7 @@ def _counted(note: str, origins: list[Origin]) -> str:
 
 def _values(entry: Format, row: Record, chosen: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a row under their standard names."""
-    values = {standard: cell_of(row.values, column) for standard, column in chosen.items() if standard != "group"}
+    values = {standard: cell_of(row.values, column) for standard, column in chosen.items() if standard not in OF_EVERY_ROW}
     values = values if entry.columns else {**row.values, **values}
     if "file" in row.values:
         values.setdefault("file", row.values["file"])
@@ -285,7 +288,7 @@ def _values(entry: Format, row: Record, chosen: Mapping[str, str]) -> dict[str, 
 def _made(
     entry: Format, row: Record, values: dict[str, Any], chosen: Mapping[str, str], options: Mapping[str, Any], name: str
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
-    """Return the examples of one row, their group filled in where one is mapped, and remarks on it."""
+    """Return the examples of one row, their group and slice filled in where they are mapped, and remarks on it."""
     result = entry.function(values, row.origin, **options)
     notes = result.notes if isinstance(result, Noted) else ()
     result = result.examples if isinstance(result, Noted) else result
@@ -293,12 +296,16 @@ def _made(
     wrong = [one for one in made if not isinstance(one, get_args(Example))]
     if wrong:
         raise ConfigError(f"format {name!r} returned {type(wrong[0]).__name__}; expected an example such as burnish.types.Dialog")
-    if "group" not in chosen:
-        return made, notes
-    group = cell_of(row.values, chosen["group"])
-    if group is None or not str(group).strip():
-        raise DataError("group: is missing; expected what the row belongs to, since 'group' is mapped")
-    return tuple(dataclasses.replace(one, group=str(group)) for one in made), notes
+    for standard in OF_EVERY_ROW:
+        if standard not in chosen:
+            continue
+        value = cell_of(row.values, chosen[standard])
+        said = "" if value is None else str(value).strip()
+        if not said and standard == "group":
+            raise DataError("group: is missing; expected what the row belongs to, since 'group' is mapped")
+        if said:
+            made = tuple(dataclasses.replace(one, **{standard: str(value)}) for one in made)
+    return made, notes
 
 
 def resolved(entry: Format, available: tuple[str, ...], mapped: Mapping[str, str], *, name: str) -> dict[str, str]:
@@ -307,7 +314,7 @@ def resolved(entry: Format, available: tuple[str, ...], mapped: Mapping[str, str
     Raises ConfigError for standard names that the format has not, DataError for mapped columns that the table has not and where no
     set of required columns is complete.
     """
-    known = {*entry.columns, "group"}
+    known = {*entry.columns, *OF_EVERY_ROW}
     problems = [
         f"data.columns.{standard}: format {name!r} has no column of that name; it has {', '.join(sorted(known))}.{suggestion(standard, known)}"
         for standard in mapped

@@ -32,7 +32,7 @@ def guess(table: Table, *, columns: Mapping[str, str] | None = None) -> Guess:
 
     `columns` are those that the user has named already; a guess has to agree with them. Raises DataError where nothing can be told.
     """
-    mapped = {standard: column for standard, column in (columns or {}).items() if standard != "group"}
+    mapped = {standard: column for standard, column in (columns or {}).items() if standard not in ("group", "slice")}
     looked = {name: look(table, name) for name in table.columns}
     found = [candidate for rule in RULES for candidate in rule(looked)]
     agreeing = [one for one in found if mapped.items() <= one.columns.items()]

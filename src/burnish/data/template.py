@@ -69,7 +69,7 @@ def render_dialog(tokenizer: Any, dialog: Dialog, weights: Sequence[float]) -> l
     """
     messages = [template_message(message) for message in dialog.messages]
     tools = [dict(tool) for tool in dialog.tools] or None
-    text, blocks = _render(tokenizer, messages, tools)
+    text, blocks = render_messages(tokenizer, messages, tools)
     turns = [number for number, message in enumerate(dialog.messages) if message.role == "assistant"]
     last = len(messages) - 1  # the dialog up to its last message is the dialog
     spans = [_turn_span(tokenizer, messages, tools, turn, (text, blocks) if turn == last else None) for turn in turns]
@@ -92,10 +92,10 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[A
 
 
 def _prompt(tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None) -> str:
-    return _render(tokenizer, messages, tools, open_turn=True)[0]
+    return render_messages(tokenizer, messages, tools, open_turn=True)[0]
 
 
-def _render(
+def render_messages(
     tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, *, open_turn: bool = False
 ) -> tuple[str, list[tuple[int, int]] | None]:
     """Return the template's text, and the character spans of its generation blocks (None where it has none)."""
@@ -126,7 +126,7 @@ def _turn_span(
     It starts where the prompt ends that the model will be given, so that all it will have to write is learned, and ends where the
     template's last generation block ends, or with the text. `rendered` is that dialog where it is rendered already.
     """
-    whole, blocks = rendered or _render(tokenizer, messages[: turn + 1], tools)
+    whole, blocks = rendered or render_messages(tokenizer, messages[: turn + 1], tools)
     try:
         before = _prompt(tokenizer, messages[:turn], tools)
     except DataError:

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -73,15 +74,21 @@ def python_code(
     return means(value(answer, task) for answer, task in zip(answers, tasks, strict=True))
 
 
-def python_clean(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
-    """Share of answers that are Python code in which ruff finds nothing, by its default rules.
+def python_clean(answers: Sequence[Answer], tasks: Sequence[Task], *, select: str = "") -> np.ndarray:
+    """Share of answers that are Python code in which ruff finds nothing, by its default rules or those that `select` names.
 
-    Statistics [rows, 2]. The code is read and not run. Raises ConfigError where ruff is not installed.
+    Statistics [rows, 2]. `select` is ruff's own, such as "E,F,N,ANN,D103". The code is read and not run. Raises ConfigError where ruff is not
+    installed, or knows no such rule.
     """
     ruff = _ruff()
+    rules = ["--select", select] if select else []
+    if rules and (told := _rules_refused(ruff, tuple(rules))):
+        raise ConfigError(
+            f"python_clean: select = {select!r}: {told} Expected rules of ruff by their codes, such as E,F,N,ANN,D103."
+        )
 
     def clean(code: str) -> bool:
-        command = [ruff, "check", "--isolated", "--quiet", "--no-cache", "--stdin-filename", "answer.py", "-"]
+        command = [ruff, "check", "--isolated", "--quiet", "--no-cache", *rules, "--stdin-filename", "answer.py", "-"]
         done = subprocess.run(command, input=code.encode(), capture_output=True, timeout=60, check=False)
         return done.returncode == 0
 
@@ -164,6 +171,13 @@ def passes(code: str, test: str, *, seconds: float, memory: int) -> bool:
             process.wait()
         reached = Path(folder) / "reached"
         return reached.is_file() and reached.read_bytes().strip() == word.encode()
+
+
+@cache
+def _rules_refused(ruff: str, rules: tuple[str, ...]) -> str:
+    command = [ruff, "check", "--isolated", "--quiet", "--no-cache", *rules, "--stdin-filename", "answer.py", "-"]
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
+    return "" if done.returncode in (0, 1) else " ".join(done.stderr.decode(errors="replace").split())[:300]
 
 
 def _ruff() -> str:

@@ -171,10 +171,17 @@ The result is in `{output}`: `report.html` to read, `report.json` for programs, 
 - `run.toml`: the run, every value with a word on what it does
 - {rows}: sample rows, written for burnish (Apache-2.0); people, places and products are invented
 
-## Make it yours
+{_guide(usecase)}## Make it yours
 
 {usecase.edit.strip()}
 """
+
+
+def _guide(usecase: UseCase) -> str:
+    """Return the sections that help to choose a use case, nothing where it has none."""
+    if usecase.guide is None:
+        return ""
+    return "".join(f"## {title}\n\n{words.strip()}\n\n" for title, words in usecase.guide.sections())
 
 
 def _data_readme(folder: Path, run: Mapping[str, Any], task: str, why: Sequence[str]) -> str:
