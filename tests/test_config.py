@@ -26,6 +26,8 @@ FIELDS = [
     "model.key_heads",
     "model.feed_forward",
     "model.context",
+    "model.image",
+    "model.patch",
     "model.rope_base",
     "model.vocabulary",
     "model.tokenizer",

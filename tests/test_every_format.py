@@ -1069,6 +1069,7 @@ def test_types_of_the_samples() -> None:
         **dialogs,
         "text": Text,
         "labelled": Labelled,
+        "pictures": Labelled,
         "spans": Tagged,
         "squad": Answerable,
         "pairs": Pair,

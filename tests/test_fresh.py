@@ -214,7 +214,7 @@ def test_what_is_wrong_with_a_fresh_model_is_said_at_once(tmp_path: Path) -> Non
     text = 'init = "lama"\nhidden = 100\nheads = 3\nkey_heads = 2\nfeed_forward = 100\nvocabulary = 12\nrope_base = 1\nvocab_size = 3\n'
     found = problems(run_toml(tmp_path, 'data = "x"\n[model]\n' + text))
     expected = [
-        """run.toml:3: model.init: one of "llama" expected, got "lama". Did you mean 'llama'?""",
+        """run.toml:3: model.init: one of "llama", "vit" expected, got "lama". Did you mean 'llama'?""",
         "run.toml:4: model.hidden: 100 features divided by 3 heads (model.heads) must be a multiple of 32; write 96",
         "run.toml:6: model.key_heads: 3 heads (model.heads) cannot share 2 evenly; write one of 1, 3",
         "run.toml:7: model.feed_forward: 100 is no multiple of 32; write 96",

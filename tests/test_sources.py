@@ -401,7 +401,7 @@ def test_hub_errors_are_clear(monkeypatch: pytest.MonkeyPatch) -> None:
 # -------------------------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending not in (".parquet", ".pdf", ".docx")])
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending not in (".parquet", ".pdf", ".docx", ".npz")])
 def test_bytes_that_are_not_utf8_are_named_with_line_and_offset(tmp_path: Path, ending: str) -> None:
     table = (
         read(write(tmp_path, f"a{ending}", b"text\tO\n\nM\xfcnchen\tO\n"))

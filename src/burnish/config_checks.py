@@ -263,7 +263,7 @@ def _head_size(values: Values) -> tuple[str, str] | None:
 
 def _shared_keys(values: Values) -> tuple[str, str] | None:
     heads, key_heads = values["model.heads"], values["model.key_heads"]
-    if values["model.init"] != "llama" or heads % key_heads == 0:
+    if values["model.init"] in (None, "vit") or heads % key_heads == 0:
         return None
     fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
     return "model.key_heads", f"{heads} heads (model.heads) cannot share {key_heads} evenly; write one of {fitting}"

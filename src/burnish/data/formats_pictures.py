@@ -32,7 +32,7 @@ def pictures(values: Values, origin: Origin, *, names: list[str] | None = None, 
     label = values.get("label")
     found: Labelled | None = None
     content = (*((part,) if part else ()), *((TextPart(text),) if text.strip() else ()))
-    if label is None and values.get("number") is not None:
+    if label is None and ("label" not in values or values.get("number") is not None):
         found = Labelled(content=content, number=number(values["number"], "number", problems), origin=origin)
     else:
         if isinstance(label, str) and separator:

@@ -259,6 +259,9 @@ def _folder(folder: Path, source: str, *, header: bool | None) -> Table:
             warnings.append(f"{source}: left out {len(left)} file(s) {why}: {', '.join(left[:5])}{' …' * (len(left) > 5)}")
     if seen and not tables:
         return class_folders(folder, source, seen, warnings)
+    if seen:
+        named = ", ".join(path.relative_to(folder).as_posix() for path in seen[:5]) + " …" * (len(seen) > 5)
+        warnings.insert(0, f"{source}: {len(seen)} picture(s) beside the tables are read only where a row names them: {named}")
     if not tables and not papers:
         what = f"{len(unread) + len(described)} file(s) of other kinds" if unread or described else "nothing"
         raise DataError(f"{source}: the folder holds {what}; expected files ending in {' '.join(ENDINGS)}, also with .xz or .gz")
