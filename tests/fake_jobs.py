@@ -1,6 +1,8 @@
 """A process that plays a tuning run in milliseconds, for test_jobs_run: it writes a run directory as `burnish tune` does, or misbehaves.
 
-    python -m fake_jobs FOLDER SCENARIO
+    python -m fake_jobs check SCENARIO
+    python -m fake_jobs tune SCENARIO OUTPUT
+    python -m fake_jobs serve RUNS SCENARIO        (what a server has of jobs, until it is killed)
 
 It is no test of tuning: what a real run leaves behind is looked at in test_jobs.
 """
@@ -48,7 +50,7 @@ def check(scenario: str) -> None:
         "batch": 16,
         "beta": None,
     }
-    found |= {"steps": STEPS, "train": 20, "dev": 2, "test": 2, "findings": ["2 rows are alike"]}
+    found |= {"steps": STEPS, "train": 20, "dev": 2, "test": 2, "findings": [{"level": "warn", "message": "2 rows are alike"}]}
     if scenario == "bad rows":
         found = {
             "error": {"code": "invalid_training_file", "message": "training.jsonl:3: not valid JSON", "param": "training_file"}
@@ -83,6 +85,26 @@ def tune(scenario: str, output: Path) -> None:
     runs.write_status(run, "finished", step=STEPS, steps=STEPS)
 
 
+def serve(folder: Path, scenario: str) -> None:
+    from burnish.serve import jobs_process
+    from burnish.serve.jobs_run import Runner
+    from burnish.serve.jobs_store import Store
+
+    def start(_: list[str], job: Path, *, name: str) -> int | None:
+        output = [] if name == "check" else [str(folder / job.name)]
+        return jobs_process.start(["fake_jobs", name, scenario, *output], job, name=name)
+
+    runner = Runner(Store(folder / ".jobs"), folder, start=start)
+    while True:
+        runner.look()
+        time.sleep(0.01)
+
+
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
-    check(rest[0]) if verb == "check" else tune(rest[0], Path(rest[1]))
+    if verb == "serve":
+        serve(Path(rest[0]), rest[1])
+    elif verb == "check":
+        check(rest[0])
+    else:
+        tune(rest[0], Path(rest[1]))

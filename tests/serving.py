@@ -16,6 +16,7 @@ import torch
 import uvicorn
 from openai import OpenAI
 
+from burnish import api
 from burnish.models import adapt, load_model, save_model
 from burnish.serve.app import create_app
 from burnish.serve.run import configuration
@@ -52,6 +53,11 @@ def write_adapter(base: Path, folder: Path, seed: int, technique: str = "lora", 
     folder.mkdir(parents=True)
     save_model(model, folder, settings=settings)
     return folder
+
+
+def alone(folder: Path, prompts: list[str], *, task: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Return what `burnish generate` says of prompts, in float32: the server is another door to the same sampler."""
+    return api.generate(api.load(folder, dtype="float32", task=task), prompts, **options)
 
 
 @dataclass(frozen=True)

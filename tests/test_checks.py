@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from burnish.data.check_text import closing
 from burnish.data.checks import Findings, check_examples, check_overlap, check_sequences
 from burnish.errors import DataError
+from burnish.pictures import as_part
 from burnish.types import (
     Answerable,
     Dialog,
@@ -92,7 +93,7 @@ GOOD: list[Example] = [
     Rated(origin=at(1), messages=(says("user", "Hi"), says("assistant", "Hello!")), rating=0.0),
     labelled("my card has not come", "card_arrival"),
     Labelled(origin=at(1), content=content("nothing applies here"), several=True),
-    Labelled(origin=at(1), content=(ImagePart("a.png", "00"),), number=0.5),
+    Labelled(origin=at(1), content=(as_part(Path(__file__).parents[1] / "docs" / "images" / "report.png"),), number=0.5),
     Tagged(origin=at(1), content=content("aspirin helps"), spans=(Span(0, 7, "drug"),)),
     Answerable(origin=at(1), question="Where?", context="It stands in Rome.", answers=((13, "Rome"),)),
     Answerable(origin=at(1), question="When?", context="It stands in Rome.", answers=()),

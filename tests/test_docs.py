@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import PIL.Image
 import pytest
 import typer
 
@@ -203,8 +208,22 @@ def test_every_format_has_an_example_row_that_is_read() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
+    for row in rows:
+        if "image" in row:  # the page's example names a picture, which has to be there
+            (place := folder_of_pictures() / row["image"]).parent.mkdir(exist_ok=True)
+            PIL.Image.new("RGB", (20, 10), "grey").save(place)
     records = [Record(row, Origin("rows.jsonl", number)) for number, row in enumerate(rows, 1)]
-    return Table(rows=records, columns=columns_of(records), problems=[], warnings=[], fingerprint="", files=("rows.jsonl",))
+    return Table(
+        rows=records, columns=columns_of(records), problems=[], warnings=[], fingerprint="", files=("rows.jsonl",),
+        folders={"rows.jsonl": folder_of_pictures()},
+    )  # fmt: skip
+
+
+@cache
+def folder_of_pictures() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="burnish-pages-"))
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 # --------------------------------------------------------------------------------------------------------------- generated tables

@@ -5,14 +5,19 @@ A format that is added to FORMATS has to be added to SAMPLES here, and is then c
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
 import lzma
 import os
+import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,6 +82,14 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
         {"text": "Works as I had hoped it would.", "label": "up"},
         {"text": "Never again, a waste of money.", "label": "down"},
     ],
+    "pictures": [
+        {"image": "red.png", "label": "red"},
+        {"image": "blue.jpg", "label": "blue"},
+        {"image": "red.png", "label": "red"},
+        {"image": "blue.jpg", "label": "blue"},
+        {"photo": "red.png", "labels": ["red", "bright"]},
+        {"image": "red.png", "number": 3.5},
+    ],
     "spans": [
         {"tokens": ["Ada", "lives", "in", "New", "York"], "tags": ["B-PER", "O", "O", "B-LOC", "I-LOC"]},
         {"text": "Ada lives in New York", "spans": [{"start": 0, "end": 3, "label": "PER", "text": "Ada"}, [13, 21, "LOC"]]},
@@ -122,7 +135,18 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
 
 def table(rows: list[dict[str, Any]], file: str = "rows.jsonl") -> Table:
     records = [Record(row, Origin(file, number)) for number, row in enumerate(rows, 1)]
-    return Table(rows=records, columns=columns_of(records), problems=[], warnings=[], fingerprint="", files=(file,))
+    columns = columns_of(records)
+    return Table(rows=records, columns=columns, problems=[], warnings=[], fingerprint="", files=(file,), folders={file: pictures()})
+
+
+@cache
+def pictures() -> Path:
+    """A folder with two pictures, as rows of the format of that name know it."""
+    folder = Path(tempfile.mkdtemp(prefix="burnish-pictures-"))
+    atexit.register(shutil.rmtree, folder)
+    PIL.Image.new("RGB", (12, 9), "red").save(folder / "red.png")
+    PIL.Image.new("RGB", (12, 9), "blue").save(folder / "blue.jpg")
+    return folder
 
 
 def made_of(row: dict[str, Any], **options: Any) -> Any:

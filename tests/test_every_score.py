@@ -21,7 +21,7 @@ NAMES = {
     "exact_match", "token_f1", "accuracy", "macro_f1", "label_parse_rate", "span_f1", "rouge_l", "chrf", "bleu", "perplexity",
     "bits_per_byte", "json_valid", "json_field_f1", "tool_call", "stop_rate", "python_code", "python_clean", "last_number",
     "preference_accuracy", "absolute_error", "calibration_error", "brier_score", "thumb_auroc", "rating_correlation",
-    "restored_tokens", "bits_per_masked_token", "reply", "facts_kept",
+    "restored_tokens", "bits_per_masked_token", "reply", "facts_kept", "auroc", "sensitivity", "weighted_kappa",
 }  # fmt: skip
 
 
@@ -68,9 +68,12 @@ PAIRS = [
     (Expected(texts=("yes",), pair=Pair(prompt=(), chosen=(), rejected=(), origin=Origin("rows.jsonl", line))), "yes")
     for line in (1, 2, 3)
 ]
+TOLD = [(Expected(texts=(one,), labels=(one,), choices=("a", "b")), one) for one in "aba"]
 GOLD: dict[str, list[tuple[Expected, str]]] = {
     **dict.fromkeys(("exact_match", "token_f1", "rouge_l", "chrf", "bleu", "stop_rate"), FREE),
     **dict.fromkeys(("accuracy", "macro_f1", "label_parse_rate"), LABELS),
+    **dict.fromkeys(("auroc", "sensitivity"), TOLD),
+    "weighted_kappa": [(Expected(texts=(one,), labels=(one,), choices=("0", "1", "10")), one) for one in ("0", "1", "10")],
     "span_f1": TAGS,
     **dict.fromkeys(("json_valid", "json_field_f1"), RECORDS),
     "tool_call": TOOLS,
@@ -102,7 +105,12 @@ def gold(name: str) -> tuple[list[Answer], list[Task]]:
     """Right answers, expected with certainty, and their tasks."""
     pairs = GOLD[name]
     # so sure that the logistic function of it is 1
-    answers = [Answer(text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9, margin=50.0) for _, text in pairs]
+    answers = [
+        Answer(
+            text, stopped=True, nll=0.0, nll_tokens=5, nll_bytes=9, margin=50.0, chances={one: float(one == text) for one in "ab"}
+        )
+        for _, text in pairs
+    ]
     tasks = [task(expected, line=line, text="x" if name in TEXTS else None) for line, (expected, _) in enumerate(pairs, 1)]
     if name == "facts_kept":  # the request holds what is to be kept
         tasks = [replace(one, messages=(Message("user", content(one.expected.texts[0])),)) for one in tasks]
@@ -189,7 +197,7 @@ def test_statistics_add_up_over_any_split_of_the_rows(name: str) -> None:
     answers, tasks = answers + [Answer("a", nll=3.0, nll_tokens=2, nll_bytes=3)] * 3, tasks * 2
     whole = score.statistics(answers, tasks)
     # in any order, and two thirds and one third added: all tasks are in both parts, so that they know the same labels
-    measured = whole if name in JUDGED else None
+    measured = whole if name in (*JUDGED, "auroc", "sensitivity") else None
     parts = [
         (score.statistics(answers[start::2], tasks[start::2]) if measured is None else measured[start::2]).sum(axis=0)
         for start in (0, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from burnish.models.fast import kernels
 from burnish.models.fast import kernels_plain as twins
 from burnish.models.fast.linear import Part, project
 from burnish.models.fast.one_token import Places, attend_one
+from burnish.models.fast.products import together
 from burnish.models.fast.rows import gate, normalise
 
 NEEDS_LOOPS = pytest.mark.skipif(can_compile() is not None, reason="the loops cannot be compiled here")
@@ -55,6 +58,23 @@ def test_norms(dtype: torch.dtype, width: int) -> None:
         for moves in (True, False):
             given = (gradient_NH, x, weight_H, scale_N, moves)
             same(kernels.norm_backward(*given), twins.norm_backward(*given))
+
+
+@NEEDS_LOOPS
+def test_another_threads_default_number_format_changes_nothing() -> None:
+    """Loading a model elsewhere in the process sets torch's default to bfloat16 for a while: room for numbers must not shrink with it."""
+    states, weight = drawn(5, 64, dtype=torch.bfloat16), drawn(64)
+    expected = kernels.norm_forward(states, weight, 1e-6, torch.bfloat16)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = kernels.norm_forward(states, weight, 1e-6, torch.bfloat16)
+        source = Path(kernels.__file__).read_text(encoding="utf-8")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found[1].dtype == torch.float32
+    same(found, expected)
+    made = re.findall(r"torch\.(?:empty|zeros)\((.*)", source)
+    assert made and all("dtype=" in one for one in made), "a tensor whose address is handed over names its number format"
 
 
 @NEEDS_LOOPS
@@ -234,3 +254,27 @@ def test_a_rows_mix_does_not_depend_on_the_others() -> None:
             (parts[0][one], parts[1][one], parts[2][one]), (past[0][one].clone(), past[1][one].clone()), places, 0.25
         )
         assert torch.equal(alone[0], whole[row])
+
+
+@pytest.mark.parametrize("adapted", ["all", "none", "some"])
+def test_products_together_are_products_apart(adapted: str) -> None:
+    """Layers that read the same rows, with low-rank adapters on all, none or some of them."""
+    from peft import LoraConfig, get_peft_model
+
+    class Three(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (torch.nn.Linear(32, width, bias=False) for width in (48, 16, 16))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.a(x) + self.b(x).sum() + self.c(x).sum()
+
+    network: Any = Three()
+    if adapted != "none":
+        names = ["a", "b", "c"] if adapted == "all" else ["b"]
+        network = get_peft_model(network, LoraConfig(r=4, target_modules=names, init_lora_weights=False)).base_model.model
+    modules, x_BH = [network.a, network.b, network.c], drawn(5, 32)
+    with torch.inference_mode():
+        for pack in (0, 4):
+            for one, module in zip(together(modules, pack)(x_BH), modules, strict=True):
+                torch.testing.assert_close(one, module(x_BH), atol=1e-5, rtol=1e-5)

@@ -43,6 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(900)  # processes that import everything, on a machine that may do other work
 def test_the_whole_flow_of_the_hosted_service(place: Path) -> None:
     """Upload, job, events, checkpoints, results, and a chat with what came out, without a restart of the server."""
     with serving(place, ("stub", place / "stub")) as client:
@@ -104,7 +105,7 @@ class Server:
     """`burnish serve` as a process of its own, which may be killed."""
 
     def __init__(self, place: Path) -> None:
-        self.process: Started = start("serve", "stub=./stub", "--port", 0, "--runs", "runs", folder=place)
+        self.process: Started = start("serve", "stub=./stub", "--port", 0, "--runs", "runs", "--jobs", 2, folder=place)
         self.process.wait_until(lambda: "/v1" in self.process.said())
         found = re.search(r"http://[^/]+/v1", self.process.said())
         assert found is not None
@@ -127,6 +128,8 @@ def step_of(run: Path) -> int:
     return max((line["step"] for line in metrics(run)), default=-1) if (run / "metrics.jsonl").exists() else -1
 
 
+@pytest.mark.slow  # five processes that import everything; the same with processes of milliseconds: test_jobs_run
+@pytest.mark.timeout(900)
 def test_pain_20_killed_paused_and_resumed_a_job_ends_as_if_nothing_had_been(place: Path, tmp_path: Path) -> None:
     """Promise R14, pain 20: the server is killed, the job goes on; it is paused and resumed; the model is that of a quiet run."""
     shutil.copytree(place / "stub", tmp_path / "stub")
@@ -219,7 +222,7 @@ def test_every_method_is_carried_out_from_files_of_the_hosted_form(
     """What the processes of a job do, one after the other, in this process."""
     monkeypatch.setattr(jobs_desk.Runner, "begin", lambda self: None)
     method, row, scores = METHODS[kind]
-    rows = "".join(json.dumps(row(number)) + "\n" for number in range(40))
+    rows = "".join(json.dumps(row(number)) + "\n" for number in [*range(40), 0])
     with serving(tmp_path, ("stub", place / "stub")) as client:
         file = client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
         job = client.fine_tuning.jobs.create(
@@ -235,7 +238,8 @@ def test_every_method_is_carried_out_from_files_of_the_hosted_form(
     folder = store.jobs / job.id
     found = jobs_check.check(folder)
     assert found["error"] is None, found["error"]
-    assert found["train"] + found["dev"] + found["test"] == 40 and found["dev"] and found["test"]
+    assert found["train"] + found["dev"] + found["test"] == 41 and found["dev"] and found["test"]
+    assert any(one["level"] == "warn" and "training.jsonl:41" in one["message"] for one in found["findings"]), found["findings"]
     hyperparameters = jobs_plan.spelled_out(entered, found)[kind]["hyperparameters"]
     assert {"n_epochs", "batch_size", "learning_rate_multiplier"} <= set(hyperparameters) and "auto" not in hyperparameters.values()
     multiplier = method[kind]["hyperparameters"].get("learning_rate_multiplier")

@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +23,11 @@ import pytest
 from burnish import runs
 from burnish.errors import UsageError
 from burnish.serve import jobs_process, jobs_run, jobs_told
+from burnish.serve.jobs_desk import Desk, _sweep
 from burnish.serve.jobs_rows import File, Job, Said, new_id
 from burnish.serve.jobs_run import Runner
 from burnish.serve.jobs_store import Store
+from burnish.serve.settings import Settings
 
 TESTS = Path(__file__).parent
 
@@ -134,7 +138,7 @@ def test_a_job_is_checked_queued_run_and_ends_with_a_model_and_results(world: Wo
     assert lines[0].startswith("step,train_loss") and len(lines) == 7 and lines[1].startswith("1,2.0")
     said = [event["message"] for event in world.events(id)]
     assert said[0] == "Created" and said[-1] == "The job has successfully completed"
-    assert any("2 rows are alike" in one for one in said)
+    assert [event["level"] for event in world.events(id) if event["message"] == "2 rows are alike"] == ["warn"]
     assert world.started == [f"check {id}", f"tune {id}"]
     steps = [event["data"]["step"] for event in world.events(id) if event["type"] == "metrics"]
     assert steps == [1, 2, 3, 4, 5, 6], "each step is told once, in order"
@@ -195,6 +199,40 @@ def test_pain_20_a_server_that_comes_later_finds_the_running_process_again(world
     assert world.until_status(id, "succeeded", "failed").status == "succeeded"
 
 
+def test_pain_20_a_server_that_is_killed_and_started_again_ends_the_job(world: World) -> None:
+    """Real processes, killed by SIGKILL: the first server, and later a process of the job while no server is there."""
+    id = world.job("waits")
+
+    def server() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "fake_jobs", "serve", str(world.runs), "waits"], env=os.environ)
+
+    def wait(there: Callable[[], Any]) -> None:
+        end = time.monotonic() + 60
+        while not there():
+            assert time.monotonic() < end, (world.get(id), world.events(id))
+            time.sleep(0.01)
+
+    first = server()
+    wait(lambda: world.get(id).step == 3)
+    pid = world.pid(id)
+    first.kill()
+    first.wait()
+    assert pid and world.pid(id) == pid, "the process of the job lives on"
+    second = server()
+    wait(lambda: world.get(id).step == 3)
+    assert world.pid(id) == pid
+    second.kill()
+    second.wait()
+    os.kill(pid, signal.SIGKILL)
+    gone(lambda: world.pid(id))
+    third = server()
+    wait(lambda: world.get(id).status not in ("running", "queued"))
+    third.kill()
+    third.wait()
+    assert world.get(id).status == "succeeded" and runs.is_finished(world.runs / id)
+    assert [event["data"]["step"] for event in world.events(id) if event["type"] == "metrics"] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_process_that_ended_while_no_server_was_there_is_taken_up(world: World) -> None:
     id = world.job("waits")
     world.until_step(id, 3)
@@ -248,8 +286,6 @@ def test_a_server_killed_between_its_own_lines_loses_nothing(world: World, monke
 
 
 def test_what_was_uploaded_only_in_part_is_swept_away_by_the_next_server(world: World) -> None:
-    from burnish.serve.jobs_desk import _sweep
-
     kept = world.job("")
     world.store.add_file(File(id="file-1", created_at=1, filename="a", bytes=1, purpose="fine-tune"))
     for name in ("file-1", "file-2"):
@@ -258,6 +294,19 @@ def test_what_was_uploaded_only_in_part_is_swept_away_by_the_next_server(world: 
     _sweep(world.store)
     assert [entry.name for entry in world.store.files.iterdir()] == ["file-1"]
     assert [entry.name for entry in world.store.jobs.iterdir()] == [kept]
+
+
+def test_beside_a_table_that_was_moved_away_nothing_is_swept(tmp_path: Path) -> None:
+    """Uploads and run files are worth more than a tidy folder."""
+    desk = Desk(Settings(runs=tmp_path), str)
+    (desk.folder / "files").mkdir(parents=True)
+    (desk.folder / "files" / "file-1").write_bytes(b"rows")
+    desk.store()
+    desk.end()
+    assert (desk.folder / "files" / "file-1").exists()
+    desk.store()
+    desk.end()
+    assert not (desk.folder / "files" / "file-1").exists(), "beside its own table it is half an upload"
 
 
 # ------------------------------------------------------------------------------------------------------- pause, resume, cancel, limits

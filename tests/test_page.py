@@ -347,6 +347,10 @@ def test_from_upload_to_a_finished_run(server: Server, folder: Path) -> None:
     assert runs.read_status(folder / "runs" / "team-mail")["pid"] != os.getpid(), "a run is a process of its own"
     name = ask(server, f"/page/runs/{run}/serve", method="POST")["model"]
     assert name in [model["name"] for model in ask(server, "/page/models")["models"]]
+    assert not ask(server, f"/page/runs/{run}")["can_serve_base"], "the base is on offer already"
+    assert ask(server, f"/page/runs/{run}/base", method="POST")["model"] == "base"
+    tuned = next(model for model in ask(server, "/page/models")["models"] if model["name"] == name)
+    assert tuned["base"] == "base" and tuned["examples"] and tuned["single"]
     refused = ask(server, f"/page/runs/{run}/resume", method="POST")
     assert refused["status"] == 400
 

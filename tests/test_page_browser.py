@@ -15,6 +15,7 @@ from burnish.rate import Candidate, read_feedback
 from burnish.serve import drafts, drafts_kept, jobs_process
 from burnish.serve.engine import Engine
 from burnish.serve.ratings_kept import keep_answers
+from burnish.serve.settings import hash_of
 from page_server import ask, finished_run, page_server
 from serving import Server
 from test_report import HOSTILE, data_of
@@ -436,6 +437,25 @@ def test_keyboard_alone(browser: Any, server: Server) -> None:
         again(view)
         view.get_by_role("button", name="Switch to light colours").wait_for()
         assert view.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_server_with_a_key_asks_the_browser(browser: Any, folder: Path) -> None:
+    """The browser itself asks for the key and sends it with everything: scripts, streams, and the report in its frame."""
+    key = "sk-burnish-canary-0123456789"
+    with page_server(folder / "locked", key_hash=hash_of(key)) as server:
+        finished_run(folder / "locked" / "runs", "first")
+        with opened(browser, server, http_credentials={"username": "anyone", "password": key}) as (view, _):
+            say(view, "the order")
+            count(view, ".answer[aria-busy=false]", 1)
+            assert view.locator(".answer .prose").inner_text()
+            go(view, server, "runs")
+            view.get_by_role("link", name="first").click()
+            view.get_by_role("tab", name="Report").click()
+            view.frame_locator("iframe").locator("h1").wait_for()
+        context = browser.new_context(http_credentials={"username": "anyone", "password": "wrong"})
+        answer = context.new_page().goto(server.url)
+        assert answer.status == 401
+        context.close()
 
 
 def test_the_server_that_is_gone_is_said(browser: Any, server: Server) -> None:

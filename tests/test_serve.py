@@ -11,13 +11,12 @@ from typing import Any
 import openai
 import pytest
 
-from burnish import api
 from burnish.serve.settings import Settings
-from serving import ORDER, WEATHER, Server, offered, running, write_adapter
+from serving import ORDER, WEATHER, Server, alone, offered, running, write_adapter
 from stub import make_stub
 
 HELLO: Any = [{"role": "user", "content": "the user and the answer"}]
-SETTINGS = Settings(rows=4, queue=32, max_tokens=256, queue_seconds=30)
+SETTINGS = Settings(dtype="float32", rows=4, queue=32, max_tokens=256, queue_seconds=30)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +57,15 @@ def test_models(client: openai.OpenAI) -> None:
 def test_a_message_is_what_generate_says(client: openai.OpenAI, folders: dict[str, Path], model: str) -> None:
     """The server is another door to the same sampler."""
     said = client.chat.completions.create(model=model, messages=HELLO, max_tokens=20)
-    (expected,) = api.generate(folders[model], [HELLO[0]["content"]], max_tokens=20)
+    (expected,) = alone(folders[model], [HELLO[0]["content"]], max_tokens=20)
     assert said.choices[0].message.content == expected["text"]
     assert said.choices[0].finish_reason == ("stop" if expected["stopped"] else "length")
     assert said.usage and said.usage.total_tokens == said.usage.prompt_tokens + said.usage.completion_tokens
 
 
 def test_a_run_is_asked_in_the_form_in_which_it_was_taught(client: openai.OpenAI, folders: dict[str, Path]) -> None:
-    """peers.md, pains 3 and 7: its own system prompt and template, unless the client brings a system message."""
-    (expected,) = api.generate(folders["two"], [HELLO[0]["content"]], max_tokens=20)
+    """Pains 3 and 7, worse once served: its own system prompt and template, unless the client brings a system message."""
+    (expected,) = alone(folders["two"], [HELLO[0]["content"]], max_tokens=20)
     assert client.chat.completions.create(model="two", messages=HELLO, max_tokens=20).choices[0].message.content == expected["text"]
     own = [{"role": "system", "content": "Answer in order."}, *HELLO]
     again = client.chat.completions.create(model="two", messages=own, max_tokens=20)

@@ -27,6 +27,7 @@ from stub import make_stub
 KEY = "sk-burnish-canary-0123456789"
 HELLO: Any = [{"role": "user", "content": "the user"}]
 SMALL = Settings(
+    dtype="float32",
     rows=2,
     queue=4,
     body_bytes=20_000,
@@ -193,7 +194,7 @@ def test_bodies_have_a_limit(server: Server) -> None:
 
 
 def test_slow_bodies_end(server: Server) -> None:
-    """peers' servers wait for ever; here others are served meanwhile, and the slow one is told."""
+    """Others are served meanwhile, and the slow one is told."""
     found: list[bytes] = []
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     slow = threading.Thread(target=lambda: found.append(server.raw(head.encode(), seconds=5)))

@@ -20,23 +20,24 @@ import pytest
 import torch
 
 from burnish import api
-from burnish.data.render_heads import ANSWER, HeadSpec
+from burnish.data.render_heads import ANSWER, REWARD, HeadSpec
 from burnish.memory import give_back, held_memory
 from burnish.models import load_model, save_model
 from burnish.serve.settings import Settings
 from cli_runs import cli, start
-from serving import Server, offered, running, write_adapter
+from serving import Server, alone, offered, running, write_adapter
 from stub import cpu, make_stub
 from test_encoders import make_encoder
 
 HELLO: Any = [{"role": "user", "content": "the user and the order"}]
-SETTINGS = Settings(rows=8, queue=64, max_tokens=256)
+SETTINGS = Settings(dtype="float32", rows=8, queue=64, max_tokens=256)
 SPECS = {
     "single": HeadSpec("sequence", ("calm", "cross", "glad")),
     "several": HeadSpec("sequence", ("a", "b", "c, d"), "several"),
     "number": HeadSpec("sequence", ("number",), "number", 10.0, 4.0),
     "spans": HeadSpec("token", ("O", "B-name", "I-name"), "flat"),
     "answer": ANSWER,
+    "reward": REWARD,
 }
 
 
@@ -61,7 +62,7 @@ def heads(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 @pytest.fixture(scope="module")
 def reading(heads: dict[str, Path]) -> Iterator[Server]:
-    with running(offered(SETTINGS, **heads)) as found:
+    with running(offered(replace(SETTINGS, dtype="auto"), **heads)) as found:  # as the command line takes it
         yield found
 
 
@@ -74,7 +75,7 @@ def classify(server: Server, **asked: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["single", "several", "number", "spans"])
 def test_a_head_answers_through_every_verb(reading: Server, heads: dict[str, Path], name: str) -> None:
-    """generate, /v1/classify and the chat say the same of a text; probabilities add up; the label is the likeliest."""
+    """Pain 10, heads as second class: generate, /v1/classify and the chat say the same of a text; probabilities add up; the label is the likeliest."""
     text = "the user and the order"
     (row,) = api.generate(heads[name], [text])
     (data,) = classify(reading, model=name, input=text)["data"]
@@ -105,6 +106,69 @@ def test_a_head_that_finds_answers_wants_a_question(reading: Server) -> None:
     assert classify(reading, model="answer", input=context) == (400, "invalid_value")
     assert classify(reading, model="single", input=context, question="who?") == (400, "invalid_value")
     assert classify(reading, model="single", input=[]) == (400, "invalid_value")
+
+
+def test_a_reward_model_judges_the_answer_of_a_conversation(reading: Server) -> None:
+    """As runs are evaluated: the dialog as the template writes it, read at its end."""
+    better, other = ([*HELLO, {"role": "assistant", "content": text}] for text in ("the answer", "in the other order"))
+    first, again, second = (
+        classify(reading, model="reward", messages=said)["data"][0]["number"] for said in (better, better, other)
+    )
+    assert first == again != second
+    assert classify(reading, model="reward", messages=HELLO) == (400, "invalid_value")
+    assert classify(reading, model="reward", input="a text") == (400, "invalid_value")
+    assert classify(reading, model="single", messages=better) == (400, "invalid_value")
+    with pytest.raises(openai.BadRequestError, match="judges answers"):
+        reading.client().chat.completions.create(model="reward", messages=HELLO)
+
+
+def test_each_task_of_a_run_is_on_offer(base: Path, tmp_path: Path) -> None:
+    """A run of several tasks is asked in the form of its first, and in that of each by NAME/TASK."""
+    told = {"tasks": {"sort": {"prompt": "Sort: {text}"}, "name": {"system": "Name it."}}, "task": "sort", "prompt": "Sort: {text}"}
+    both = write_adapter(base, tmp_path / "both", 6, settings=told)
+    served = offered(SETTINGS, both=both)
+    assert {offer.name for offer in served.all()} == {"base", "both", "both/sort", "both/name"} and len(served.engine.lines) == 1
+    with running(served) as server:
+        for name, task in (("both", None), ("both/sort", "sort"), ("both/name", "name")):
+            said = server.client().chat.completions.create(model=name, messages=HELLO, max_tokens=8)
+            (expected,) = alone(both, [HELLO[0]["content"]], task=task, max_tokens=8)
+            assert said.choices[0].message.content == expected["text"], name
+
+
+def test_networks_with_a_cache_of_their_own_are_served_too(tmp_path: Path) -> None:
+    """GPT-2: rows start together, so requests wait for those before them; the answers are the same, and a client may leave."""
+    import transformers
+
+    from stub import stub_tokenizer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(vocab_size=288, n_embd=32, n_layer=2, n_head=2, n_positions=256)
+        transformers.GPT2LMHeadModel(config).save_pretrained(str(tmp_path / "gpt2"))
+    stub_tokenizer().save_pretrained(str(tmp_path / "gpt2"))
+    with running(offered(SETTINGS, gpt2=tmp_path / "gpt2")) as server:
+        client, found = server.client(), {}
+
+        def ask(number: int) -> None:
+            messages: Any = [{"role": "user", "content": f"the user {number}"}]
+            if number == 3:
+                with client.chat.completions.create(model="gpt2", messages=messages, max_tokens=100, stream=True) as stream:
+                    next(stream)
+                return
+            found[number] = (
+                client.chat.completions.create(model="gpt2", messages=messages, max_tokens=5 + number).choices[0].message.content
+            )
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert server.idle()
+        for number, said in found.items():
+            (expected,) = alone(tmp_path / "gpt2", [f"the user {number}"], max_tokens=5 + number)
+            assert said == expected["text"]
+        assert len(found) == 5
 
 
 def test_a_head_writes_nothing(reading: Server) -> None:
@@ -145,7 +209,7 @@ def test_runs_that_cannot_share_have_a_line_of_their_own(base: Path, tmp_path: P
     with running(served) as server:
         for name, folder in made.items():
             said = server.client().chat.completions.create(model=name, messages=HELLO, max_tokens=12)
-            assert said.choices[0].message.content == api.generate(folder, [HELLO[0]["content"]], max_tokens=12)[0]["text"], name
+            assert said.choices[0].message.content == alone(folder, [HELLO[0]["content"]], max_tokens=12)[0]["text"], name
 
 
 def test_a_model_may_come_while_the_server_runs(base: Path, tmp_path: Path) -> None:
@@ -162,7 +226,7 @@ def test_a_model_may_come_while_the_server_runs(base: Path, tmp_path: Path) -> N
         thread.start()
         server.served.open("late", str(late))
         said = server.client().chat.completions.create(model="late", messages=HELLO, max_tokens=12)
-        assert said.choices[0].message.content == api.generate(late, [HELLO[0]["content"]], max_tokens=12)[0]["text"]
+        assert said.choices[0].message.content == alone(late, [HELLO[0]["content"]], max_tokens=12)[0]["text"]
         thread.join()
         long()
         assert found[0] == found[1] and len(server.served.engine.lines) == 1

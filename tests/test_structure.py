@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "devices", "memory", "disk", "locks", "atomic", "environment", "signals", "named_code", "__init__"),
-    ("run_file",),
+    ("run_file", "pictures"),
     ("config",),
     ("techniques", "objectives", "scores", "baseline", "data", "retrieval", "assets", "rewards", "advantages"),
     ("usecases",),
@@ -266,7 +266,7 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "tensorboard", "huggingface_hub"}
+HEAVY = {"PIL", "torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "tensorboard", "huggingface_hub"}
 
 
 @pytest.mark.parametrize("module", ["burnish", "burnish.cli", "burnish.config", "burnish.scores"])

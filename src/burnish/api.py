@@ -132,7 +132,7 @@ def pretrain(
     if not model.is_fresh:
         raise ConfigError(
             f"model = {str(model)!r} has been trained before, and pretraining begins with random weights. To go on from it: burnish tune. "
-            f'To begin anew: init = "llama" in the table [model], without a name.'
+            f'To begin anew: init = "llama" (or "vit", for pictures) in the table [model], without a name.'
         )
     return tune(run, *overrides, resume=resume, watch=watch, **values)
 

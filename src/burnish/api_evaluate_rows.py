@@ -49,7 +49,9 @@ def of_rows(
     spec = asker.spec if isinstance(asker, HeadRenderer) else loaded.model.reads(asker.task)
     tasks = _judged(loaded, rows) if spec is not None and spec.problem == "reward" else tasks_of(loaded, rows)
     own = scores or (fitting_names(_own_scores(folder, task), tasks) if folder is not None else ())
-    chosen = resolve_scores(own or fitting(tasks, None if spec is None else spec.problem))
+    chosen = resolve_scores(
+        own or fitting(tasks, None if spec is None else spec.problem, pictures=spec is not None and spec.kind == "picture")
+    )
     say(f"Measuring {loaded.model.found.name} on {len(tasks)} rows")
     arms = {"model": _answers(loaded.model, asker, tasks, chosen, asking)}
     with _base(loaded, folder, asker) as base:

@@ -16,6 +16,7 @@ from burnish.baseline_labels import labels
 from burnish.baseline_numbers import numbers
 from burnish.baseline_pairs import pairs
 from burnish.baseline_parts import Baseline, Kind, without_common_ends
+from burnish.baseline_pixels import has_pictures, pixels
 from burnish.baseline_spans import spans
 from burnish.baseline_text import text
 from burnish.scores.labels import has_labels
@@ -27,6 +28,7 @@ from burnish.types import Task
 __all__ = ["Baseline", "linear_baseline", "without_common_ends"]
 
 KINDS: tuple[Kind, ...] = (
+    Kind(has_pictures, pixels),
     Kind(lambda task: task.text is not None, text),
     Kind(is_pair, pairs),
     Kind(is_number, numbers),
@@ -41,9 +43,10 @@ KINDS: tuple[Kind, ...] = (
 def linear_baseline(train: Sequence[Task], test: Sequence[Task], *, seed: int) -> Baseline | None:
     """Return the answers of the classical baseline to the test tasks, or None where the tasks allow none.
 
-    Texts: an n-gram model of their bytes. Pairs: a reward of a bag of words. Numbers: ridge regression, labels: logistic regression, both
-    on TF-IDF features. Spans: a classifier of words by their form and their neighbours. Questions with a context: the window that the
-    question's words stand around. Other tasks with reference texts: the nearest training row's text, or the beginning of the input.
+    Pictures: a linear model on their pixels. Texts: an n-gram model of their bytes. Pairs: a reward of a bag of words. Numbers: ridge
+    regression, labels: logistic regression, both on TF-IDF features. Spans: a classifier of words by their form and their neighbours.
+    Questions with a context: the window that the question's words stand around. Other tasks with reference texts: the nearest training
+    row's text, or the beginning of the input.
     Nothing of the test tasks is read but what is asked, and no choice is made on them. None without rows, or words in the prompts.
     """
     started = time.monotonic()

@@ -34,6 +34,7 @@ def serve(
         ),
     ] = None,
     allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="a further name of this server; repeatable")] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="of the weights: auto, float32, bfloat16 or float16")] = "auto",
     documents: Annotated[
         str | None,
         typer.Option("--documents", help="file, folder or set by name to look in, for answers with passages on the page"),
@@ -56,4 +57,4 @@ def serve(
 
         look = looking_in(documents, PASSAGES)
     named = tuple(allow_host or ())
-    run(models, base=base, host=host, port=port, key_file=key_file, hosts=named, runs=runs, jobs=jobs, look=look)
+    run(models, base=base, host=host, port=port, key_file=key_file, hosts=named, runs=runs, dtype=dtype, jobs=jobs, look=look)

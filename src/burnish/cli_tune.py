@@ -77,7 +77,7 @@ def _show_search(found: dict[str, Any], run: Path, *, as_json: bool) -> None:
 
 
 def pretrain(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: AsJson = False) -> None:
-    """Train a model from random weights, its tokenizer learned from the same texts; the run file has [model] init = "llama"."""
+    """Train a model from random weights: [model] init = "llama", its tokenizer learned from the same texts, or "vit", for pictures."""
     from burnish import api
     from burnish.terminal import watch
 

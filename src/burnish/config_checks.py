@@ -94,6 +94,8 @@ def _of_model(tree: Any) -> list[tuple[str, Any, str]]:
     """Return what follows from the model being fresh, or from there being none: names, values and where they come from."""
     if lookup(tree, ("model", "init")) is None:
         return [("model.name", DEFAULT_MODEL, "default")]
+    if lookup(tree, ("model", "init")) == "vit":
+        return [("technique.name", "full", "model.init")]
     found: list[tuple[str, Any, str]] = [("technique.name", "full", "model.init"), ("evaluate.baseline", False, "model.init")]
     learned = lookup(tree, ("model", "tokenizer")) is None
     return [*found, ("model.vocabulary", DEFAULT_VOCABULARY, "default")] if learned else found
@@ -136,6 +138,7 @@ def between_fields(merged: Merged, wrong: Collection[Key]) -> list[Problem]:
         (("model.hidden", "model.heads"), _head_size),
         (("model.heads", "model.key_heads"), _shared_keys),
         (("model.feed_forward",), _feed_forward),
+        (("model.image", "model.patch"), _whole_patches),
         *(((name, "data.dev", "data.dev_share"), _needs_dev(name)) for name in _NEEDS_DEV),
         (("score",), _twice),
     )
@@ -207,9 +210,17 @@ def _shares(values: Values) -> tuple[str, str] | None:
 
 def _needs_init(merged: Merged, name: str) -> Callable[[Values], tuple[str, str] | None]:
     def check(values: Values) -> tuple[str, str] | None:
-        if values["model.init"] is not None or lookup(merged.tree, key_of(name)) is None:
+        init = values["model.init"]
+        other = {"vit": _OF_TEXTS, "llama": _OF_PICTURES}.get(init, ())
+        if (init is not None and name not in other) or lookup(merged.tree, key_of(name)) is None:
             return None
-        return name, 'belongs to a fresh model. Set model.init = "llama" to begin with random weights, or leave this out'
+        if init is not None:
+            # A run that was written down names every size; only what differs from the default was meant.
+            if lookup(merged.tree, key_of(name)) == default_of(name):
+                return None
+            return name, f"a fresh {init} network has no such size: leave it out"
+        fitting = "vit" if name in _OF_PICTURES else "llama"
+        return name, f'belongs to a fresh model. Set model.init = "{fitting}" to begin with random weights, or leave this out'
 
     return check
 
@@ -218,6 +229,21 @@ def _terms_of_fresh(values: Values) -> tuple[str, str] | None:
     if values["model.init"] is None or not values["model.add_terms"]:
         return None
     return "model.add_terms", "a fresh model learns its tokenizer from your texts, their terms included; leave this out"
+
+
+_OF_TEXTS = ("model.key_heads", "model.context", "model.rope_base", "model.vocabulary", "model.tokenizer")
+_OF_PICTURES = ("model.image", "model.patch")
+"""Sizes that only one kind of fresh network has."""
+
+
+def _whole_patches(values: Values) -> tuple[str, str] | None:
+    image, patch = values["model.image"], values["model.patch"]
+    if values["model.init"] != "vit" or image % patch == 0:
+        return None
+    return (
+        "model.patch",
+        f"{image} pixels (model.image) are no multiple of {patch}; write {max(d for d in range(1, patch + 1) if image % d == 0)}",
+    )
 
 
 BLOCK = 32
@@ -237,7 +263,7 @@ def _head_size(values: Values) -> tuple[str, str] | None:
 
 def _shared_keys(values: Values) -> tuple[str, str] | None:
     heads, key_heads = values["model.heads"], values["model.key_heads"]
-    if values["model.init"] is None or heads % key_heads == 0:
+    if values["model.init"] != "llama" or heads % key_heads == 0:
         return None
     fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
     return "model.key_heads", f"{heads} heads (model.heads) cannot share {key_heads} evenly; write one of {fitting}"

@@ -95,10 +95,10 @@ class ModelConfig(Table):
 
     name: Text | None = None
     """hub id, folder, run directory, tiny (bundled), or another run file (.toml) that is tuned first; not set: tiny, or what init says"""
-    init: Literal["llama"] | None = None
-    """begin with random weights in a network of this kind, of the sizes below, instead of with a model that there is"""
+    init: Literal["llama", "vit"] | None = None
+    """begin with random weights, of the sizes below, instead of with a model that there is: llama writes, vit tells what is on pictures"""
     hidden: Annotated[int, Field(ge=32)] = 256
-    """features per token of a fresh model"""
+    """features per token, or per patch of a picture, of a fresh model"""
     layers: Count = 8
     """layers of a fresh model"""
     heads: Count = 4
@@ -109,6 +109,10 @@ class ModelConfig(Table):
     """features inside each layer's feed-forward part, a multiple of 32"""
     context: Annotated[int, Field(ge=16)] = 2048
     """tokens that a fresh model reads at most"""
+    image: Annotated[int, Field(ge=8, le=1024)] = 64
+    """pixels of a side that a fresh vit sees: pictures are resized to it"""
+    patch: Annotated[int, Field(ge=2)] = 8
+    """pixels of a side of the patches that a fresh vit reads; model.image is a multiple of it"""
     rope_base: Annotated[float, Field(gt=1)] = 10000.0
     """base of the rotary position encoding"""
     vocabulary: Annotated[int, Field(ge=SMALLEST_VOCABULARY)] | None = None

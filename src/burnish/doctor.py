@@ -17,6 +17,7 @@ from burnish.devices import cpu_bfloat16, cpu_flags
 EXTRAS = {
     "serve": ("fastapi", "uvicorn"),
     "docs": ("pypdf", "docx", "bs4"),
+    "vision": ("PIL",),
     "hub": ("datasets",),
     "export": ("gguf", "onnx", "onnxscript", "onnxruntime"),
     "gpu": ("bitsandbytes",),

@@ -16,7 +16,7 @@ from burnish import __version__
 
 _PACKAGES = (
     *("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pydantic", "scipy", "scikit-learn", "pyarrow"),
-    *("sacrebleu", "rouge-score", "nervaluate", "tensorboard", "datasets", "bitsandbytes", "vllm"),
+    *("sacrebleu", "rouge-score", "nervaluate", "tensorboard", "pillow", "datasets", "bitsandbytes", "vllm"),
 )
 # The only variables that are written down: those that change numbers or where things are looked up, none that holds a secret.
 _VARIABLES = (

@@ -214,6 +214,8 @@ def _holds(score: Score, answers: Sequence[Answer]) -> bool:
     """Return whether answers hold what a score needs: a classical baseline has no likelihoods, and few arms have margins."""
     if score.needs == "likelihood":
         return any(one.nll_tokens for one in answers)
+    if score.needs == "chances":
+        return any(one.chances is not None for one in answers)
     return score.needs != "preference" or any(one.margin is not None for one in answers)
 
 

@@ -17,15 +17,18 @@ from burnish import __version__, atomic, report, runs
 from burnish.baseline import Baseline, linear_baseline
 from burnish.evaluate import Asking, against, compare, each_slice, examples_table, fitting_scores, resolve_scores
 from burnish.finish_answers import answers_of, asking_of, rows_of, zero_shot
+from burnish.finish_classes import by_class
 from burnish.finish_heads import head_on_frozen_base, heads_alone, with_threshold
+from burnish.finish_pictures import GUARDS, guards, ignored, worst_rows
 from burnish.finish_single import compare_singles
 from burnish.forgetting import HEAD, changed, general_answers, general_probe, not_applicable
 from burnish.models import Model, load_model, save_model
 from burnish.prepare import Plan, seen_by
+from burnish.prepare_pictures import eye_of
 from burnish.prepare_task import TaskPlan
 from burnish.types import Answer, Score, Task
 
-BESIDE = ("zero_shot", "baseline")
+BESIDE = ("zero_shot", "baseline", *GUARDS)
 """Arms that stand beside base and tuned model and are not compared with the base."""
 
 
@@ -77,6 +80,10 @@ def conclude(
     if progress["stopped_early"]:
         written["stopped_early"] = progress["step"]
     _write_answers(run, held_out, arms)
+    for name, tasks in held_out.items():
+        eye = eye_of(plan.parts[name])
+        if eye is not None and (missed := worst_rows(arms[name]["tuned"], tasks, eye.shown)) is not None:
+            atomic.write_file(run.path / report.MISTAKES, missed)
     report.write_report(run, written)
     return written
 
@@ -122,6 +129,7 @@ def _arms(
         arms[name] = {"base": base[name], "tuned": preferred(plan.parts[name], tuned[name], first[name])}
         if name in written:
             arms[name]["zero_shot"] = written[name]
+        arms[name] |= guards(model, plan.parts[name], held_out[name], asking_of(plan.parts[name], asking))
     return arms
 
 
@@ -244,11 +252,13 @@ def measured(
         return _scores_table(part, theirs, fitting_scores(scores, part), beside, seed)
 
     headline = next(iter(table))
+    blind = ignored(arms, tasks, headline, scores[headline], seed=seed)
     found = {
         "scores": table,
         "headline": headline,
-        "verdict": report.verdict(table, headline),
+        "verdict": " ".join(filter(None, [blind, report.verdict(table, headline)])),
         "examples": examples_table(arms, tasks),
+        **by_class(arms, tasks),
     }
     if slices := each_slice(tasks, of_places):
         found["by_slice"] = slices

@@ -12,7 +12,7 @@ from burnish.data.render import Renderer
 from burnish.data.render_heads import HeadRenderer
 from burnish.devices import Device
 from burnish.evaluate import Asking, answer, resolve_scores
-from burnish.models import Model, is_encoder, load_model
+from burnish.models import Model, is_encoder, is_picture_encoder, load_model
 from burnish.models.heads import held_kind
 from burnish.prepare import Plan
 from burnish.prepare_task import TaskPlan
@@ -79,7 +79,12 @@ def zero_shot(plan: Plan, target: Device, held_out: Mapping[str, Sequence[Task]]
     That takes a head that reads what a model could write, and a base that writes: no encoder, and none that came with a head.
     """
     reads = {name: part for name, part in plan.parts.items() if isinstance(part.asker, HeadRenderer)}
-    if not reads or is_encoder(plan.model_config) or held_kind(plan.model_config) is not None:
+    if (
+        not reads
+        or is_encoder(plan.model_config)
+        or is_picture_encoder(plan.model_config)
+        or held_kind(plan.model_config) is not None
+    ):
         return {}
     base = load_model(plan.found.name, target)
     if base.spec is not None:

@@ -20,7 +20,7 @@ from burnish.data.check_fields import check_fields
 from burnish.data.checks import check_examples, check_overlap
 from burnish.data.dialog import Frame, known_labels
 from burnish.data.duplicates import NEAR, near
-from burnish.data.fields import fields
+from burnish.data.fields import fields, shown_by
 from burnish.data.findings import Finding, Findings, joined
 from burnish.data.formats import examples as read_examples
 from burnish.data.mixture import mixture
@@ -171,9 +171,14 @@ def _read(
     reading.findings += [Finding("warning", "source", message, (), 1) for message in warnings]
     reading.examples += found.examples
     reading.source_of += [number] * len(found.examples)
-    reading.facts.append(
-        {"name": source, "format": found.format, "guessed": found.guessed, "rows": len(found.examples), "sha256": table.fingerprint}
-    )
+    fact = {"name": source, "format": found.format, "guessed": found.guessed, "rows": len(found.examples)}
+    reading.facts.append({**fact, "sha256": _content(table.fingerprint, found.examples)})
+
+
+def _content(fingerprint: str, rows: list[Example]) -> str:
+    """Return the sha256 of a source's content: of its bytes, and of the pictures that its rows show where there are any."""
+    seen = [part.sha256 for part in shown_by(rows)]
+    return hashlib.sha256("\n".join([fingerprint, *seen]).encode()).hexdigest() if seen else fingerprint
 
 
 def read_rows(source: str, base: Path, *, format: str = "auto", columns: Mapping[str, str] | None = None) -> list[Example]:

@@ -40,6 +40,11 @@ class Loaded:
                 found = _asked_by(self.model, written[0])[0]
                 assert isinstance(found, Renderer), "this task has no head"
                 return found
+            if self.renderer.spec.kind == "picture":
+                raise UsageError(
+                    f"{self.model.found.name} tells what is on pictures ({', '.join(self.renderer.spec.labels[:5])}), and reads and writes no text. "
+                    f"Ask it with: burnish generate {self.model.found.name} --data FOLDER"
+                )
             raise UsageError(
                 f"{self.model.found.name} has a head of its own ({', '.join(self.renderer.spec.labels[:5])}) and writes no text. Ask it with: "
                 f"burnish generate {self.model.found.name} --prompt TEXT"

@@ -28,21 +28,26 @@ from burnish.memory import free_memory
 from burnish.models import (
     BESIDE,
     NOT_ON_ADAPTERS,
+    Eye,
     Found,
     end_ids,
     extend,
     find_model,
     is_encoder,
+    is_picture_encoder,
     longest_input,
     open_tokenizer,
     refuse_foreign_code,
     refuse_other_kind,
+    width_of,
 )
 from burnish.models.fresh import first_learning_rate
+from burnish.models.fresh_picture import first_picture_rate
 from burnish.models.outline import Outline, outline
 from burnish.objectives import OBJECTIVES
 from burnish.optim import MOMENT_BYTES
 from burnish.prepare_fresh import fresh_model, special_tokens
+from burnish.prepare_pictures import picture_facts
 from burnish.prepare_plan import Plan
 from burnish.prepare_refuse import no_base, refuse_idle, refuse_silent, second_adapter
 from burnish.prepare_task import answer_tokens, fitting_scores, plan_task, refuse_unreadable, task_report
@@ -108,6 +113,7 @@ def prepare(resolved: Resolved, *, measure: bool = False) -> Plan:
             _renderer(opened, config.of_task(name), technique),
             objective,
             encoder=is_encoder(opened.config),
+            pictures=is_picture_encoder(opened.config),
         )
         for name, objective in objectives.items()
     }
@@ -147,6 +153,8 @@ def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective])
     for kind in others:
         refuse_other_kind(found.name, model_config, kind)
     if terms := resolved.config.model.add_terms:
+        if isinstance(tokenizer, Eye):
+            raise ModelError(f"model.add_terms: {found.name!r} reads pictures and no terms. Leave it out.")
         if found.adapter is not None:
             raise ModelError(f"model.add_terms: {NOT_ON_ADAPTERS}")
         added = extend(tokenizer, terms)
@@ -157,6 +165,10 @@ def _open(resolved: Resolved, found: Found, objectives: Mapping[str, Objective])
 
 def _renderer(opened: _Opened, config: RunConfig, technique: Technique) -> Renderer:
     """Return what renders the rows of a task for this model; ConfigError for a limit above what the model reads."""
+    if isinstance(opened.tokenizer, Eye):
+        if config.data.max_length is not None:
+            raise ConfigError("data.max_length: every picture takes as many positions as the model makes of one. Leave it out.")
+        return Renderer(opened.tokenizer, opened.tokenizer.positions, (), Frame(config.data.system, config.data.prompt))
     taken = technique.virtual_positions(**config.technique.options) if technique.virtual_positions else 0
     data, longest = config.data, longest_input(opened.config) - taken
     if data.max_length is not None and data.max_length > longest:
@@ -193,8 +205,9 @@ def default_rate(plan: Plan) -> tuple[float, str]:
     """Return the learning rate that a run has where it names none, and what that follows from."""
     config = plan.resolved.config
     if config.model.is_fresh:
-        return first_learning_rate(config.model.hidden), "model.hidden"
-    width = int(plan.model_config.get_text_config().hidden_size)
+        first = first_picture_rate if config.model.init == "vit" else first_learning_rate
+        return first(config.model.hidden), "model.hidden"
+    width = width_of(plan.model_config)
     rate = lowest(plan.technique, width, [part.objective for part in plan.parts.values()])
     names = ", ".join(dict.fromkeys(part.config.objective.name for part in plan.parts.values()))
     return rate, f"the technique {config.technique.name}, width {width}, objective {names}"
@@ -224,7 +237,8 @@ def _filled(plan: Plan) -> Plan:
         scores = fitting_scores(part)
         if not part.config.score:
             resolved = with_value(resolved, field, scores, origin="the data")
-    answered = [part for part in plan.parts.values() if any(task.text is None for task in part.measured_on())]
+    writing = [part for part in plan.parts.values() if part.rows.head is None or part.rows.head.kind != "picture"]
+    answered = [part for part in writing if any(task.text is None for task in part.measured_on())]
     if config.evaluate.max_tokens is None and answered:
         limit = max(answer_tokens(part) for part in answered)
         resolved = with_value(resolved, "evaluate.max_tokens", limit, origin="the data")
@@ -238,7 +252,8 @@ def _report(plan: Plan, *, measure: bool) -> dict[str, Any]:
     learned = all(part.rows.learned for part in plan.parts.values())
     estimated = estimate_cost(plan) if measure and learned else None
     if len(plan.parts) == 1:
-        return task_report(plan.first, notes=plan.notes, estimated=estimated)
+        found = task_report(plan.first, notes=plan.notes, estimated=estimated)
+        return found | ({"pictures": seen} if (seen := picture_facts(plan.first)) is not None else {})
     shares = dict(zip(plan.parts, plan.shares(), strict=True))
     tasks = {
         name: task_report(part, notes=[], estimated=None) | {"share": shares[name], "weight": part.weight, "name": name}

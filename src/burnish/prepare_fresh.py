@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from burnish.errors import BurnishError, ModelError
 from burnish.gather import Gathered
 from burnish.models import find_model, open_tokenizer, refuse_foreign_code
 from burnish.models.fresh import Sizes, make_network, save_fresh
+from burnish.models.fresh_picture import PictureSizes, save_fresh_picture
 from burnish.models.fresh_tokenizer import SPECIAL_TOKENS, make_tokenizer
 
 FOLDER = ".fresh"
@@ -33,12 +35,17 @@ VERSION = 1
 
 def special_tokens(resolved: Resolved) -> tuple[str, ...]:
     """Return the special tokens that a fresh model will have, before there is one. Raises ModelError for an unusable tokenizer."""
+    if resolved.config.model.init == "vit":
+        return ()
     return SPECIAL_TOKENS if resolved.config.model.tokenizer is None else tuple(_borrowed(resolved).all_special_tokens)
 
 
 def fresh_model(resolved: Resolved, gathered: Sequence[Gathered]) -> tuple[Path, list[str]]:
     """Return the folder of the run's fresh model, made where it is not there yet, and notes for the user."""
     model, beside = resolved.config.model, Path(resolved.config.output).parent
+    if model.init == "vit":
+        place = fresh_folder(model, None, seed=resolved.config.seed, beside=beside)
+        return place, [f"The run begins with {model}: random weights that have seen no picture."]
     if model.tokenizer is not None:
         return fresh_folder(model, _borrowed(resolved), seed=resolved.config.seed, beside=beside), [
             f"The run begins with {model}: random weights, and the tokenizer of {model.tokenizer}."
@@ -51,7 +58,9 @@ def fresh_model(resolved: Resolved, gathered: Sequence[Gathered]) -> tuple[Path,
 
 
 def fresh_folder(model: ModelConfig, tokenizer: Any, *, seed: int, beside: Path) -> Path:
-    """Return the folder of the fresh model of these sizes for a tokenizer; `beside` is the folder in which the run directory lies."""
+    """Return the folder of the fresh model of these sizes, for a tokenizer if it writes; `beside` is where the run directory lies."""
+    if model.init == "vit":
+        return _picture_folder(model, seed=seed, beside=beside)
     sizes = Sizes(**{field.name: getattr(model, field.name) for field in fields_of(Sizes)})
     facts = {"init": model.init, "seed": seed, **{field.name: getattr(sizes, field.name) for field in fields_of(Sizes)}}
 
@@ -60,6 +69,13 @@ def fresh_folder(model: ModelConfig, tokenizer: Any, *, seed: int, beside: Path)
 
     digest = _digest([json.dumps(facts, sort_keys=True), _content(tokenizer), str(tokenizer.chat_template)])
     return _made(beside / FOLDER / f"model-{digest}", fill, facts)
+
+
+def _picture_folder(model: ModelConfig, *, seed: int, beside: Path) -> Path:
+    sizes = PictureSizes(**{field.name: getattr(model, field.name) for field in fields_of(PictureSizes)})
+    facts = {"init": model.init, "seed": seed, **asdict(sizes)}
+    place = beside / FOLDER / f"model-{_digest([json.dumps(facts, sort_keys=True)])}"
+    return _made(place, lambda folder: save_fresh_picture(folder, sizes, seed=seed), facts)
 
 
 def _learned(texts: list[str], *, vocabulary: int, beside: Path) -> Any:

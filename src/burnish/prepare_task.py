@@ -30,7 +30,8 @@ from burnish.evaluate import resolve_score
 from burnish.gather import Gathered
 from burnish.reading_rows import judged_tasks
 from burnish.scores import fitting, measures
-from burnish.types import Example, Objective, Sequence, Task, Text
+from burnish.scores.grades import has_grade
+from burnish.types import Answer, Example, Objective, Sequence, Task, Text
 
 LONGEST_ANSWER = 512
 """The most tokens that an answer gets unless the run says otherwise."""
@@ -98,12 +99,21 @@ class TaskPlan:
 
 
 def plan_task(
-    name: str, config: RunConfig, gathered: Gathered, renderer: Renderer, objective: Objective, *, encoder: bool = False
+    name: str,
+    config: RunConfig,
+    gathered: Gathered,
+    renderer: Renderer,
+    objective: Objective,
+    *,
+    encoder: bool = False,
+    pictures: bool = False,
 ) -> TaskPlan:
     """Render and check the rows of one task. Raises DataError with every row that cannot be learned from."""
     own, examples = config.of_task(name), gathered.examples["train"]
     renderer = replace(renderer, frame=gathered.frame, learn=own.data.learn, task=name)
-    rows = RENDERINGS[objective.renders](renderer, examples, Wanted(objective.head, encoder, own.seed, own.objective.options))
+    rows = RENDERINGS[objective.renders](
+        renderer, examples, Wanted(objective.head, encoder, pictures, own.seed, own.objective.options)
+    )
     rendered = _render(rows, examples)
     findings = gathered.findings
     if rows.learned:
@@ -191,10 +201,12 @@ def fitting_scores(plan: TaskPlan) -> list[str]:
     """
     tasks, given = _measured_on(plan), list(plan.config.score)
     problem = plan.rows.head.problem if plan.rows.head is not None else None
-    suitable = fitting(tasks, problem)
+    suitable = fitting(tasks, problem, pictures=plan.rows.head is not None and plan.rows.head.kind == "picture")
     for name in given:
         if not measures(name, problem) or not any(resolve_score(name).applies(task) for task in tasks):
             raise ConfigError(f"score: {name!r} finds nothing to compare with in these rows. Suitable here: {', '.join(suitable)}.")
+        if resolve_score(name).applies is has_grade:
+            resolve_score(name).statistics([Answer()] * len(tasks), tasks)  # it says so where the order of grades is not known
     return given or suitable
 
 

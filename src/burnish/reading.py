@@ -47,7 +47,8 @@ def read(
     if renderer.spec.restores:
         texts = [example for example in examples if isinstance(example, Task | Text)]
         return restored(model, renderer, texts, tokens=tokens, between=between)
-    return [Answer(text=text, stopped=True) for text, _ in read_fully(model, renderer, examples, tokens=tokens, between=between)]
+    found = read_fully(model, renderer, examples, tokens=tokens, between=between)
+    return [Answer(text=text, stopped=True, chances=figures.get("probabilities")) for text, figures in found]
 
 
 def read_fully(

@@ -42,6 +42,9 @@ __all__ = ["page", "print_scores", "verdict", "write_report"]
 ALL_OR_NOTHING = frozenset({"accuracy", "exact_match", "macro_f1"})
 """Scores by which an answer that is not the expected one is wrong, and not just worded otherwise."""
 
+CONTACT_SHEET, MISTAKES = "contact-sheet.jpg", "mistakes.jpg"
+"""Sheets of pictures in a run directory: what was learned from, and what the tuned model is most wrong about."""
+
 _RECORDED = ("step", "steps", "loss", "learning_rate", "gradient_norm", "tokens", "tokens_per_second", "dev")
 _SMALL = {"width": 300.0, "height": 160.0}
 _SPACING = re.compile(r"[\s_]+|(?<=\w)-(?=\w)")
@@ -77,6 +80,8 @@ def page(run: runs.Run, report: Mapping[str, Any]) -> str:
         "environment": _json_file(run.environment_json, problems),
         "run_toml": _text_file(run.run_toml, problems),
         "examples": _examples(report),
+        "classes": report.get("classes") or {},
+        "sheets": _sheets(run),
         "notes": [*(report.get("notes") or []), *problems],
     }
     text = templates().get_template("report.html.j2").render(view)
@@ -151,6 +156,16 @@ def _json_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------ parts of the page
+
+
+def _sheets(run: runs.Run) -> list[dict[str, str]]:
+    """Return the sheets of pictures that lie in the run directory, as the page holds them: a title and the bytes in base64."""
+    titles = {
+        CONTACT_SHEET: "Learned from, as the model sees it",
+        MISTAKES: "Held-out rows it is most wrong about: label, and how likely it found it",
+    }
+    found = [(title, run.path / name) for name, title in titles.items() if (run.path / name).is_file()]
+    return [{"title": title, "jpeg": base64.b64encode(path.read_bytes()).decode()} for title, path in found]
 
 
 def _score_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:

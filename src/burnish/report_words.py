@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-ARMS = ("base", "tuned", "zero_shot", "baseline", "model")
+ARMS = ("base", "tuned", "zero_shot", "baseline", "blanked", "swapped", "model")
 """The arms that a table shows, in this order, where a score has them."""
 
-BESIDE = {"baseline": "A classical baseline", "zero_shot": "The base, asked to write the answer (zero-shot),"}
+BESIDE = {
+    "baseline": "A classical baseline",
+    "zero_shot": "The base, asked to write the answer (zero-shot),",
+    "blanked": "The tuned model with blanked pictures",
+    "swapped": "The tuned model with other rows' pictures",
+}
 """How the arms are called that stand beside base and tuned model."""
 
 ENOUGH_GROUPS = 15

@@ -180,6 +180,7 @@ def _part_of(layout: Layout, first: int, end: int) -> Layout:
         start_S=layout.start_S[first:end] - start,
         prefix_S=None if layout.prefix_S is None else layout.prefix_S[first:end],
         before_S=None if layout.before_S is None else layout.before_S[first:end] - start,
+        images_S=layout.images_S[first:end],
         kept_BT=None if layout.kept_BT is None else layout.kept_BT[place],
         pieces_PK=None if layout.pieces_PK is None else _inside(layout.pieces_PK, start, last),
     )

@@ -167,7 +167,7 @@ def _kept(running: Running, part: TaskPlan, units: Units, *, between: Callable[[
 
 def _multiple(model: Model) -> int:
     """Return what the length of padded rows is a multiple of; never past the positions that a model has a table of."""
-    return 64 if model.target.compiled and model.max_length % 64 == 0 else 1
+    return 64 if model.target.compiled and model.eye is None and model.max_length % 64 == 0 else 1
 
 
 def _with_reference(running: Running, part: TaskPlan, units: Units, name: str) -> Units:

@@ -10,10 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from burnish import config, locks, runs
+from burnish import atomic, config, locks, runs
 from burnish.config import Resolved
 from burnish.devices import Device
 from burnish.errors import BurnishError, Stopped
+from burnish.prepare_pictures import contact_sheet
+from burnish.report import CONTACT_SHEET
 from burnish.train import Step
 from burnish.tune_rollouts import told
 from burnish.tune_state import Running
@@ -37,7 +39,14 @@ def record_end(run: runs.Run, error: Exception) -> None:
 def leave_nothing(run: runs.Run) -> None:
     """Take back the folder of a run that could not start for a mistake of its user, so that the corrected one can use it."""
     with suppress(OSError):
-        for file in (run.status_json, run.run_toml, run.environment_json, run.data_json, run.path / locks.LOCK):
+        for file in (
+            run.status_json,
+            run.run_toml,
+            run.environment_json,
+            run.data_json,
+            run.path / CONTACT_SHEET,
+            run.path / locks.LOCK,
+        ):
             file.unlink(missing_ok=True)
         run.path.rmdir()  # what else may lie there is not ours, and stays
 
@@ -48,6 +57,8 @@ def write_facts(running: Running, device: Device) -> None:
     runs.write_text(run.run_toml, config.dump(plan.resolved, folder=run.path))
     runs.write_json(run.environment_json, {**runs.environment(), "numbers": asdict(device)})
     runs.write_json(run.data_json, plan.report)
+    if (page := contact_sheet(plan.first)) is not None:
+        atomic.write_file(run.path / CONTACT_SHEET, page)
 
 
 def log(running: Running, step: Step) -> None:

@@ -38,6 +38,7 @@ from burnish.types_rows import (
     TextPart,
     ToolCall,
     content,
+    pictures_in,
     plain,
 )
 
@@ -79,6 +80,7 @@ __all__ = [
     "TextPart",
     "ToolCall",
     "content",
+    "pictures_in",
     "plain",
 ]
 
@@ -140,6 +142,8 @@ class Sequence:
     """UTF-8 bytes of the text that the read-outs predict, for bits per byte."""
     kept: Kept | None = None
     """Where the model keeps what its frozen layers say of this sequence; None where they are run."""
+    images: tuple[ImagePart, ...] = ()
+    """The pictures that it shows. A picture alone has no tokens: `tokens_T` then holds a 0 for each position that the model makes of it."""
 
     @property
     def length(self) -> int:
@@ -168,6 +172,8 @@ class Layout:
     prefix_S: torch.Tensor | None = None
     before_S: torch.Tensor | None = None
     pieces_PK: torch.Tensor | None = None
+    images_S: tuple[tuple[ImagePart, ...], ...] = ()
+    """The pictures of each sequence; empty where none shows any."""
     kept_BT: torch.Tensor | None = None
     """Row of the model's kept hidden states at each position, in the machine's memory; None where the whole model runs."""
 
@@ -312,7 +318,8 @@ class Answer:
 
     `stopped` is True where it ended by itself and not at the token limit. The three likelihood fields are filled where a score
     asks for the likelihood of the expected text: its negative log-likelihood in nats, and its tokens and UTF-8 bytes. `margin` is by
-    how much the chosen answer of a pair is preferred to the rejected one, where a score asks for that.
+    how much the chosen answer of a pair is preferred to the rejected one, where a score asks for that. `chances` are the probabilities of
+    labels, where what answers tells them.
     """
 
     text: str = ""
@@ -322,6 +329,7 @@ class Answer:
     nll_tokens: int = 0
     nll_bytes: int = 0
     margin: float | None = None
+    chances: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +344,7 @@ class Score:
     statistics: Callable[..., np.ndarray]
     combine: Callable[[np.ndarray], np.ndarray]
     higher_is_better: bool = True
-    needs: Literal["text", "likelihood", "preference"] = "text"
+    needs: Literal["text", "likelihood", "preference", "chances"] = "text"
     best: float = 1.0
     applies: Callable[[Task], bool] = lambda task: True
     """Whether a task holds what this score compares with."""

@@ -42,10 +42,14 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """A picture inside content: a local path and the sha256 of its bytes."""
+    """A picture inside content: a local path, the sha256 of its bytes, and where it stands in a file of many (`pictures.arrays`)."""
 
     path: str
     sha256: str
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else self.path
 
 
 Content = tuple[TextPart | ImagePart, ...]
@@ -54,6 +58,11 @@ Content = tuple[TextPart | ImagePart, ...]
 def content(text: str) -> Content:
     """Return content that holds only this text."""
     return (TextPart(text),)
+
+
+def pictures_in(parts: Content) -> tuple[ImagePart, ...]:
+    """Return the pictures of content, in order."""
+    return tuple(part for part in parts if isinstance(part, ImagePart))
 
 
 def plain(parts: Content) -> str:

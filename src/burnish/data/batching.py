@@ -278,6 +278,8 @@ def collate(
         layout = packed_layout(sequences, device)
     else:
         layout = padded_layout(sequences, pad_id, device, multiple=multiple, mask=mask)
+    if any(sequence.images for sequence in sequences):
+        layout = replace(layout, images_S=tuple(sequence.images for sequence in sequences))
     layout = _with_kept(layout, sequences)
     names = sequences[0].streams.keys()
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence as ListOf
 
 from burnish.data.check_fields import check_fields
 from burnish.data.check_labels import check_labels
+from burnish.data.check_pictures import check_pictures
 from burnish.data.check_sequences import Policy, check_sequences
 from burnish.data.check_text import check_text
 from burnish.data.duplicates import NEAR, Clusters, between, exact, near
@@ -50,6 +51,7 @@ def check_examples(
             _exact_copies(examples, copies, shown=shown),
             _near_copies(examples, clusters, copies, shown=shown) if near_duplicates else None,
             *check_labels(examples, clusters, shown=shown),
+            *check_pictures(examples, shown=shown),
             check_overlap(examples, test, threshold=threshold if near_duplicates else 1.0, shown=shown),
         ]
     )

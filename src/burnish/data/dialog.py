@@ -12,7 +12,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from burnish.errors import ConfigError, DataError
-from burnish.types import Answerable, Dialog, Example, Expected, Labelled, Message, Pair, Rated, Tagged, Task, Text, content, plain
+from burnish.types import (
+    Answerable,
+    Dialog,
+    Example,
+    Expected,
+    Labelled,
+    Message,
+    Pair,
+    Rated,
+    Tagged,
+    Task,
+    Text,
+    content,
+    pictures_in,
+    plain,
+)
 
 NOT_STATED = "not stated"
 """The answer to a question that its context does not answer."""
@@ -108,7 +123,9 @@ def _as_task(example: Example, frame: Frame) -> Task:
         # An answer that was found bad is nothing to come close to.
         return task if example.rating > 0 else replace(task, expected=Expected())
     question, expected = _question(example, frame)
-    messages = _with_system((Message(role="user", content=content(question)),), frame)
+    shown = () if isinstance(example, Answerable) else pictures_in(example.content)
+    asked = (*shown, *(content(question) if question or not shown else ()))
+    messages = _with_system((Message(role="user", content=asked),), frame)
     return Task(messages=messages, expected=expected, origin=example.origin, group=example.group)
 
 

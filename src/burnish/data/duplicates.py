@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from burnish.data.fields import annotation, key_text, pictures
+from burnish.data.fields import annotation, key_text, pictures, shown_by
 from burnish.errors import ConfigError
+from burnish.pictures import families
 from burnish.types import Example
 
 Clusters = tuple[tuple[int, ...], ...]
@@ -46,8 +47,9 @@ def exact(examples: ListOf[Example]) -> Clusters:
 def near(examples: ListOf[Example], *, threshold: float = NEAR) -> Clusters:
     """Return the clusters of rows that are equal or nearly equal, joined in chains: a near b and b near c puts all three together.
 
-    Exact copies are in the clusters too, whatever their labels. Only rows with the same pictures are compared. A threshold of 1
-    leaves equal texts. Raises ConfigError for a threshold outside (0, 1].
+    Exact copies are in the clusters too, whatever their labels. Rows with pictures are near copies where their texts are equal and each
+    picture is a near copy of the other row's (`pictures.alike`). A threshold of 1 leaves equal texts and pictures. Raises ConfigError for a
+    threshold outside (0, 1].
     """
     rows, roots = _unique(examples), Roots(len(examples))
     for members in rows.values():
@@ -56,7 +58,11 @@ def near(examples: ListOf[Example], *, threshold: float = NEAR) -> Clusters:
     index = _Index(threshold)
     if threshold == 1:  # equal texts are found by their equality alone
         return roots.clusters()
+    of, known = families(shown_by(examples)), {}
     for (text, seen), members in rows.items():
+        if seen:  # their texts are often none, or all the same: compared are the pictures
+            roots.join(known.setdefault((text, tuple(of[one] for one in seen)), members[0]), members[0])
+            continue
         row, place = index.row(text, seen), members[0]
         # A row already in the same cluster need not be looked at: the cluster is a chain in any case.
         for other, _ in index.similar(row, skip=partial(roots.same, place)):
@@ -72,14 +78,24 @@ def between(first: ListOf[Example], second: ListOf[Example], *, threshold: float
     threshold outside (0, 1].
     """
     index, known = _Index(threshold), _unique(first)
+    of = families(shown_by([*first, *second])) if threshold < 1 else {}
+    like: dict[tuple[str, tuple[int, ...]], int] = {}
     for (text, seen), members in known.items() if threshold < 1 else ():
-        index.add(index.row(text, seen), members[0])
+        if seen:
+            like.setdefault((text, tuple(of[one] for one in seen)), members[0])
+        else:
+            index.add(index.row(text, seen), members[0])
     pairs: list[tuple[int, int, float]] = []
     for (text, seen), members in _unique(second).items():
         if (text, seen) in known:
             best = (known[text, seen][0], 1.0)
         elif threshold == 1:
             continue
+        elif seen:
+            place = like.get((text, tuple(of[one] for one in seen)))
+            if place is None:
+                continue
+            best = (place, 0.9999)
         else:
             # Two different texts can have the same set of 5-grams; only equal texts are called 1.
             found = index.similar(index.row(text, seen))

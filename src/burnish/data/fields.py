@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as ListOf
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from burnish.types import (
     Tagged,
     Task,
     Text,
+    pictures_in,
     plain,
 )
 
@@ -105,7 +106,7 @@ def _json(arguments: Mapping[str, Any]) -> str:
 
 
 def _of_content(name: str, role: str, side: Side, parts: Content) -> Field:
-    return Field(name, role, side, plain(parts), sum(isinstance(part, ImagePart) for part in parts))
+    return Field(name, role, side, plain(parts), len(pictures_in(parts)))
 
 
 def annotation(example: Row) -> str:
@@ -127,6 +128,16 @@ def annotation(example: Row) -> str:
 
 def pictures(example: Row) -> tuple[str, ...]:
     """Return the sha256 of every picture of an example in order: rows with other pictures are never duplicates."""
+    return tuple(part.sha256 for part in shown(example))
+
+
+def shown_by(examples: Iterable[Row]) -> tuple[ImagePart, ...]:
+    """Return every picture of all examples."""
+    return tuple(part for example in examples for part in shown(example))
+
+
+def shown(example: Row) -> tuple[ImagePart, ...]:
+    """Return every picture of an example in order."""
     match example:
         case Labelled() | Tagged():
             contents = [example.content]
@@ -136,7 +147,7 @@ def pictures(example: Row) -> tuple[str, ...]:
             contents = [message.content for message in (*example.prompt, *example.chosen, *example.rejected)]
         case _:
             contents = []
-    return tuple(part.sha256 for parts in contents for part in parts if isinstance(part, ImagePart))
+    return tuple(part for parts in contents for part in pictures_in(parts))
 
 
 def normalised(text: str) -> str:

@@ -10,10 +10,11 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 from burnish.config_named import parted
-from burnish.data import formats_choice, formats_dialog, formats_exports, formats_feedback, formats_text
+from burnish.data import formats_choice, formats_dialog, formats_exports, formats_feedback, formats_pictures, formats_text
 from burnish.data.formats_columns import cell_of, template_names, with_column
 from burnish.data.formats_feedback import Noted, Survey
 from burnish.data.formats_private import private_function
@@ -41,6 +42,8 @@ class Format:
     required: tuple[tuple[str, ...], ...]
     columns: Names
     survey: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], Survey] | None = None
+    opens: bool = False
+    """Whether it opens files that rows name: it then finds their folder among the values, as "folder"."""
 
     @property
     def description(self) -> str:
@@ -116,6 +119,18 @@ FORMATS: dict[str, Format] = {
             "label": ("labels", "category", "class", "intent", "sentiment", "topic"),
             "number": ("score", "grade", "value"),
         },
+    ),
+    "pictures": Format(
+        function=formats_pictures.pictures,
+        gives=Labelled,
+        required=(("image", "label"), ("image", "number")),
+        columns={
+            "image": ("picture", "photo", "image_path", "image_file", "picture_path", "img", "img_path", "file_name", "filename"),
+            "label": ("labels", "category", "class", "diagnosis", "grade", "defect"),
+            "number": ("score", "value", "cost"),
+            "text": ("caption", "description"),
+        },
+        opens=True,
     ),
     "spans": Format(
         function=formats_text.spans,
@@ -239,7 +254,10 @@ def examples(
     noted: dict[str, list[Origin]] = {}
     for row in rows:
         try:
-            found, notes = _made(entry, row, chosen, options, name)
+            values = _values(entry, row, chosen)
+            if entry.opens:
+                values["folder"] = table.folders.get(row.origin.file, Path(row.origin.file).parent)
+            found, notes = _made(entry, row, values, chosen, options, name)
         except DataError as error:
             problems.extend(f"{row.origin}: {with_column(line, chosen)}" for line in str(error).split("\n"))
             continue
@@ -268,10 +286,10 @@ def _values(entry: Format, row: Record, chosen: Mapping[str, str]) -> dict[str, 
 
 
 def _made(
-    entry: Format, row: Record, chosen: Mapping[str, str], options: Mapping[str, Any], name: str
+    entry: Format, row: Record, values: dict[str, Any], chosen: Mapping[str, str], options: Mapping[str, Any], name: str
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """Return the examples of one row, their group and slice filled in where they are mapped, and remarks on it."""
-    result = entry.function(_values(entry, row, chosen), row.origin, **options)
+    result = entry.function(values, row.origin, **options)
     notes = result.notes if isinstance(result, Noted) else ()
     result = result.examples if isinstance(result, Noted) else result
     made = result if isinstance(result, tuple) else (result,)

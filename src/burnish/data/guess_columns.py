@@ -13,6 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from burnish.data.records import Table
+from burnish.pictures import ENDINGS
+from burnish.types import ImagePart
 
 SAMPLE = 5000
 """Rows that are looked at."""
@@ -37,6 +39,8 @@ class Column:
     """Whether the values are the whole numbers that count the rows, each one more than that before."""
     coded: bool = False
     """Whether the values are single words with digits in them, as references are: `case-294`, `INV0017`."""
+    pictures: bool = False
+    """Whether the values are pictures, or called like files of them."""
 
     @property
     def few(self) -> bool:
@@ -72,8 +76,13 @@ def look(table: Table, name: str) -> Column:
         letters=sum(len(text) for text in texts) / max(len(texts), 1),
         example=values[0] if values else None,
         counts=_counts(values),
+        pictures=bool(values) and all(_is_picture(value) for value in values[:200]),
         coded=bool(texts) and sum(bool(CODE.fullmatch(text.strip())) for text in texts) > 0.9 * len(texts),
     )
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, ImagePart) or (isinstance(value, str) and value.strip().lower().endswith(ENDINGS))
 
 
 def _counts(values: list[Any]) -> bool:
@@ -95,7 +104,7 @@ def _kind(value: Any) -> str:
         if re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", value):
             return "number"
         return _kind_of_json(value) if value[:2] in ("[{", "[[") else "text"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | ImagePart):
         return "object"
     first = value[0] if isinstance(value, list | tuple) and value else None
     if isinstance(first, Mapping):

@@ -55,6 +55,28 @@ def _by_tool(looked: Looked) -> list[Candidate]:
     return [Candidate(name, _with(name, tuple(looked), {}), why) for name, why in found]
 
 
+def _pictures(looked: Looked) -> list[Candidate]:
+    """A column of pictures, and one that says what is on them."""
+    image = next((name for name, one in looked.items() if one.pictures and one.filled > 0.9), None)
+    if image is None:
+        return []
+    rest = {name: one for name, one in looked.items() if name not in (image, "split")}
+    named = [name for word in (*LABELS, "diagnosis", "defect", "answer") for name in rest if word in _tokens(name)]
+    label = next((name for name in named if rest[name].short or rest[name].kind in ("list", "texts")), None)
+    if label is None:
+        few = [name for name, one in rest.items() if one.few and one.short and name.lower() not in ASIDE]
+        label = few[0] if len(few) == 1 else None
+    number = next(
+        (one.name for one in rest.values() if one.name.lower() in ("number", "score", "value", "cost") and one.kind == "number"),
+        None,
+    )
+    if label is None and number is None:
+        return []
+    what = {"label": label} if label is not None else {"number": number or ""}
+    said = f"{image!r} holds pictures, and {next(iter(what.values()))!r} says what is on them"
+    return [Candidate("pictures", {"image": image, **what}, said)]
+
+
 def _by_structure(looked: Looked) -> list[Candidate]:
     """Formats that are told by lists of messages, pairs of answers, tokens or offsets."""
     found = []
@@ -213,6 +235,7 @@ def _text_with_aside(looked: Looked) -> list[Candidate]:
 
 RULES: tuple[Callable[[Looked], list[Candidate]], ...] = (
     _by_tool,
+    _pictures,
     _by_structure,
     _by_name,
     _labels,

@@ -52,6 +52,30 @@ SCIENCE: dict[str, PublicSet] = {
             ),
         },
     ),
+    "pneumoniamnist": PublicSet(
+        title="PneumoniaMNIST, chest X-rays of 28 x 28 pixels, training and validation part",
+        repository="varun19424/pneumonia_mnist",
+        commit="9361a718d67e8a40f1ef8929db8c5682add8bd70",
+        licence="CC BY 4.0, https://creativecommons.org/licenses/by/4.0/ (as MedMNIST publishes it; the mirror has no licence file)",
+        attribution='Yang et al., "MedMNIST v2", Scientific Data 2023; pictures: Kermany et al., Cell 2018',
+        files={
+            "pneumoniamnist.npz": PublicFile(
+                "8c66ae33ac66dd44e7908c94d29d9e897c900969b5cfb725af2b7f0441d45e46", 3101367, "data/pneumoniamnist.npz"
+            ),
+        },
+        parts={
+            "": Part(
+                ("pneumoniamnist.npz",),
+                "pictures",
+                {},
+                {"names": ["normal", "pneumonia"]},
+                splits=("train",),
+                faulty=frozenset({"222", "493", "1068", "1345", "1501", "2301", "2328", "2848", "2969", "3097"}),
+                fault="the same picture stands in the validation part",
+            ),
+            "val": Part(("pneumoniamnist.npz",), "pictures", {}, {"names": ["normal", "pneumonia"]}, splits=("val",)),
+        },
+    ),
     "pubmedqa": PublicSet(
         title="PubMedQA, labelled",
         repository="pubmedqa/pubmedqa",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from burnish.types import Origin
@@ -37,6 +38,8 @@ class Table:
     format: str | None = None
     column_map: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """The folder of each file by its name: what its rows name, such as pictures, lies there."""
 
 
 class Row(NamedTuple):

@@ -26,11 +26,12 @@ from burnish.data.render_heads_spans import (
     tags_of,
     token_chars,
 )
+from burnish.data.render_pictures import only_picture, positions_of
 from burnish.data.tokens import token_ids
 from burnish.errors import ConfigError, DataError
 from burnish.types import Answerable, Content, Example, Labelled, Origin, Sequence, Tagged, Task, Text, TextPart, content, plain
 
-Kind = Literal["sequence", "token", "span", "masked"]
+Kind = Literal["sequence", "token", "span", "masked", "picture"]
 Problem = Literal["single", "several", "number", "reward", "flat", "layers", "answer", "masked"]
 
 FEWEST = 16
@@ -41,11 +42,11 @@ FEWEST = 16
 class HeadSpec:
     """What a head says: one score per label and read-out, and how the scores are read.
 
-    "sequence" heads tell one label (`single`), several, a number or a reward; "token" heads tell spans, `flat` as one of O, B-x, I-x per
-    token or in `layers` of x:O, x:B, x:I per type, which may overlap; "span" heads find where an answer starts and ends; "masked" is an
-    encoder's own head over the vocabulary. `mean` and `deviation` undo the standardisation of a number. `threshold`: log-odds of an
-    answer against none that must be passed; None answers always. `twice`: the text stands before a causal model twice and is read the
-    second time, when each token has seen what follows it too.
+    "sequence" heads tell one label (`single`), several, a number or a reward; "picture" heads the same of a picture; "token" heads tell
+    spans, `flat` as one of O, B-x, I-x per token or in `layers` of x:O, x:B, x:I per type, which may overlap; "span" heads find where an
+    answer starts and ends; "masked" is an encoder's own head over the vocabulary. `mean` and `deviation` undo the
+    standardisation of a number. `threshold`: log-odds of an answer against none that must be passed; None answers always. `twice`: the text
+    stands before a causal model twice and is read the second time, when each token has seen what follows it too.
     """
 
     kind: Kind
@@ -103,7 +104,7 @@ def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any, *, twice: bool
             f"with other numbers."
         )
     if len(numbers):
-        return HeadSpec("sequence", ("number",), "number", float(numbers.mean()), float(numbers.std()))
+        return HeadSpec(kind, ("number",), "number", float(numbers.mean()), float(numbers.std()))
     labels = tuple(sorted({label for row in rows for label in row.labels}))
     several = any(row.several or len(row.labels) != 1 for row in rows)
     if len(labels) < (1 if several else 2):
@@ -111,7 +112,7 @@ def spec_for(kind: Kind, examples: Many[Example], tokenizer: Any, *, twice: bool
             f"All {len(rows)} rows have the label {labels[0]!r} (the first at {rows[0].origin}): there is nothing to tell apart. Add rows "
             f"with other labels."
         )
-    return HeadSpec("sequence", labels, "several" if several else "single")
+    return HeadSpec(kind, labels, "several" if several else "single")
 
 
 def _tags_spec(rows: Many[Tagged], tokenizer: Any) -> HeadSpec:
@@ -151,6 +152,8 @@ class HeadRenderer:
     def __post_init__(self) -> None:
         if self.frame.system is not None:
             raise ConfigError("data.system: a head reads the text itself and knows no system prompt. Remove it.")
+        if self.frame.prompt is not None and self.spec.kind == "picture":
+            raise ConfigError("data.prompt: a model that reads pictures alone reads no text around them. Remove it.")
         if self.frame.prompt is not None and self.spec.kind != "sequence":
             raise ConfigError("data.prompt: a head that reads every token reads the text as it stands. Remove it.")
 
@@ -168,6 +171,8 @@ class HeadRenderer:
             frame = self.frame
         if self.spec.kind == "sequence" and isinstance(example, Labelled):
             return [self._labelled(example, frame, learn)]
+        if self.spec.kind == "picture" and isinstance(example, Labelled):
+            return [self._pictured(example, learn)]
         if self.spec.kind == "token" and isinstance(example, Tagged):
             return self._tagged(example, learn)
         if self.spec.kind == "span" and isinstance(example, Answerable):
@@ -229,6 +234,13 @@ class HeadRenderer:
         at = 0 if self.encoder else len(tokens_T) - 1
         sequence = _sequence(tokens_T, [at], [target], example.origin, self.task, streams)
         return Window(sequence, np.asarray([[0, len(text)]], dtype=np.int32))
+
+    def _pictured(self, example: Labelled, learn: bool) -> Window:
+        """Return a picture with one read-out, its target the number of its label."""
+        part = only_picture(example.content, example.origin)
+        target, streams = self._meant(example) if learn else (0, {})
+        sequence = _sequence(positions_of(self.tokenizer), [0], [target], example.origin, self.task, streams)
+        return Window(replace(sequence, images=(part,)), np.zeros((1, 2), dtype=np.int32))
 
     def _meant(self, example: Labelled) -> tuple[int, dict[str, np.ndarray]]:
         """Return a row's target and streams; DataError for a label that the head does not know."""
@@ -354,9 +366,9 @@ def _sequence(tokens_T: np.ndarray, at: Any, target: Any, origin: Origin, task: 
 
 
 def _only_text(parts: Content, origin: Origin) -> str:
-    """Return the text of content; DataError where it holds a picture, which no head reads yet."""
+    """Return the text of content; DataError where it holds a picture, which a model of texts would ignore."""
     if not all(isinstance(part, TextPart) for part in parts):
-        raise DataError(f"{origin}: this row holds a picture; a head reads text alone. Leave such rows out.")
+        raise DataError(f"{origin}: this row holds a picture, and the model reads text alone. Choose a model that reads pictures.")
     return plain(parts)
 
 
@@ -365,6 +377,7 @@ def _as_row(task: Task, spec: HeadSpec) -> Example:
     words = plain(task.messages[-1].content) if task.messages else task.text or ""
     if spec.kind == "token":
         return Tagged(content=content(task.expected.source or words), spans=(), origin=task.origin, group=task.group)
-    if spec.kind == "sequence":
-        return Labelled(content=content(words), origin=task.origin, group=task.group)
+    if spec.kind in ("sequence", "picture"):
+        shown = task.messages[-1].content if task.messages else content(words)
+        return Labelled(content=shown, origin=task.origin, group=task.group)
     raise DataError(f"{task.origin}: this head needs a question and a context, each by itself. Use rows with both columns.")

@@ -37,6 +37,8 @@ class Wanted:
 
     head: Kind | None = None
     encoder: bool = False
+    pictures: bool = False
+    """Whether the model reads pictures and nothing else."""
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -132,8 +134,9 @@ def heads(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:
     twice = wanted.options.get("twice")
     if twice and wanted.encoder:
         raise ConfigError("objective.twice = true: an encoder reads in both directions already. Leave it out.")
+    kind: Kind = "picture" if wanted.pictures and wanted.head == "sequence" else wanted.head
     shown_twice = twice is not False and wanted.head == "token" and not wanted.encoder
-    return _read_by(renderer, spec_for(wanted.head, examples, renderer.tokenizer, twice=shown_twice), wanted)
+    return _read_by(renderer, spec_for(kind, examples, renderer.tokenizer, twice=shown_twice), wanted)
 
 
 def masked(renderer: Renderer, examples: Many[Example], wanted: Wanted) -> Rows:

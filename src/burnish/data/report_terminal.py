@@ -46,6 +46,8 @@ def _print_task(report: Mapping[str, Any], console: Console) -> None:
     _sources(report, console)
     _show(console, "Rows", _sides(report["sides"]))
     _over_limit(report["sides"], console)
+    if seen := report.get("pictures"):
+        console.print(_plain(f"\n{seen['told']}"))
     if labels := report["labels"]:
         heading = f"Labels: {labels['count']:,}, the largest with {100 * labels['largest_share']:.0f} % of the rows"
         _show(console, heading, _labels(labels, list(report["sides"])))

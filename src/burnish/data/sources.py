@@ -15,12 +15,13 @@ from pathlib import Path
 from burnish.data import documents, sources_json, sources_lines
 from burnish.data.records import Found, Record, Row, Table, columns_of
 from burnish.data.sources_bytes import decoded, line_ends, must_be_text, record_ends, unpacked
+from burnish.data.sources_pictures import ARRAYS, array_rows, array_source, class_folders, is_picture
 from burnish.errors import DataError, combined, suggestion
 from burnish.types import Origin
 
 __all__ = ["ENDINGS", "Record", "Table", "read"]
 
-TABLES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".iob", ".iob2", ".bio"})
+TABLES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".iob", ".iob2", ".bio", ARRAYS})
 PAPERS = frozenset({".txt", ".text", ".md", ".markdown", ".html", ".htm", ".pdf", ".docx"})
 PACKED = (".xz", ".gz")
 ENDINGS = tuple(sorted(TABLES | PAPERS))
@@ -42,7 +43,6 @@ INSTEAD = {
     ".arrow": "save it as Parquet",
     ".pkl": "save it as JSONL or Parquet: pickle files can run code",
     ".pickle": "save it as JSONL or Parquet: pickle files can run code",
-    ".npz": "save its rows as JSONL",
     ".yaml": "save it as JSON",
     ".yml": "save it as JSON",
 }
@@ -52,8 +52,8 @@ PAPERWORK = re.compile(r"(licen[cs]e|notice|copying|readme|checksums|sha256sums)
 def read(source: str, *, base: Path | None = None, header: bool | None = None) -> Table:
     """Read all records of a source.
 
-    `source` is a path (relative to `base`, else to the current folder) of a file or a folder, `hf:owner/name[:split]`, or
-    `public:NAME[/PART]`. `header` says whether the first line of CSV and TSV names the columns (None: looked at).
+    `source` is a path (relative to `base`, else to the current folder) of a file or a folder, `FILE.npz/PART`, `hf:owner/name[:split]`,
+    or `public:NAME[/PART]`. `header` says whether the first line of CSV and TSV names the columns (None: looked at).
     Raises DataError where the source is missing, unreadable, empty or of a kind that is not read.
     """
     scheme, _, rest = source.partition(":")
@@ -71,12 +71,16 @@ def read(source: str, *, base: Path | None = None, header: bool | None = None) -
     path = path if path.is_absolute() or base is None else base / path
     if path.is_dir():
         return _folder(path, source.rstrip("/\\") or source, header=header)
+    if (arrays := array_source(path, source)) is not None:
+        return read_files([(source.rpartition("/")[0], arrays[0])], part=arrays[1])
     _must_exist(path, source)
     return read_files([(source, path)], header=header)
 
 
-def read_files(files: list[tuple[str, Path]], *, header: bool | None = None, warnings: list[str] | None = None) -> Table:
-    """Read files, each given by the name that messages call it and its path, into one table.
+def read_files(
+    files: list[tuple[str, Path]], *, header: bool | None = None, warnings: list[str] | None = None, part: str = ""
+) -> Table:
+    """Read files, each given by the name that messages call it and its path, into one table; of a `.npz` file perhaps one `part`.
 
     With one file an unreadable one raises DataError; of several it becomes a problem beside those of the others.
     """
@@ -89,7 +93,8 @@ def read_files(files: list[tuple[str, Path]], *, header: bool | None = None, war
         try:
             data = _bytes(path, name)
             hashes.append(hashlib.sha256(data).hexdigest())
-            found = read_bytes(data, name, header=header)
+            arrays = path.suffix.lower() == ARRAYS
+            found = array_rows(path, name, part=part) if arrays else read_bytes(data, name, header=header)
         except DataError as error:
             if len(files) == 1:
                 raise
@@ -113,6 +118,7 @@ def read_files(files: list[tuple[str, Path]], *, header: bool | None = None, war
         warnings=notes,
         fingerprint=digest,
         files=tuple(name for name, _ in files),
+        folders={name: path.parent for name, path in files},
     )
 
 
@@ -224,13 +230,18 @@ def _ending(name: str) -> tuple[str, str]:
 def _folder(folder: Path, source: str, *, header: bool | None) -> Table:
     """Read all data files below a folder, sorted by name; hidden ones and paperwork (licence, readme) are passed over.
 
-    Where tables and documents lie side by side, the tables are the data and the documents are named in a warning.
+    Where tables and documents lie side by side, the tables are the data and the documents are named in a warning. Pictures are the data
+    where there are no tables, which would name them.
     """
     warnings: list[str] = []
     tables: list[tuple[str, Path]] = []
     papers: list[tuple[str, Path]] = []
     unread: list[str] = []
+    seen: list[Path] = []
     for path in _walk(folder, source):
+        if is_picture(path):
+            seen.append(path)
+            continue
         name = f"{source}/{path.relative_to(folder).as_posix()}"
         try:
             kind, _ = _ending(name)
@@ -240,12 +251,14 @@ def _folder(folder: Path, source: str, *, header: bool | None) -> Table:
         (tables if kind in TABLES else papers).append((name, path))
     described = [name for name, path in papers if PAPERWORK.fullmatch(path.name)]
     papers = [item for item in papers if item[0] not in described]
-    if tables and papers:
+    if papers and (tables or seen):
         described += [name for name, _ in papers]
         papers = []
     for left, why in ((unread, "of kinds that are not read"), (described, "not data beside the others")):
         if left:
             warnings.append(f"{source}: left out {len(left)} file(s) {why}: {', '.join(left[:5])}{' …' * (len(left) > 5)}")
+    if seen and not tables:
+        return class_folders(folder, source, seen, warnings)
     if not tables and not papers:
         what = f"{len(unread) + len(described)} file(s) of other kinds" if unread or described else "nothing"
         raise DataError(f"{source}: the folder holds {what}; expected files ending in {' '.join(ENDINGS)}, also with .xz or .gz")

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from burnish.data.duplicates import NEAR, Clusters, Roots, between, near
-from burnish.data.fields import annotation, input_text, key_text, pictures
+from burnish.data.fields import annotation, input_text, key_text, pictures, shown_by
 from burnish.data.seen import Seen
 from burnish.errors import ConfigError, DataError, combined
+from burnish.pictures import families
 from burnish.types import Dialog, Example, Labelled, Origin
 
 SIDES = ("train", "dev", "test")
@@ -154,9 +155,12 @@ def group_keys(examples: ListOf[Example], *, near_duplicates: bool = True, copie
     for cluster in copies if copies is not None else near(examples, threshold=NEAR if near_duplicates else 1.0):
         for first, second in pairwise(cluster):
             roots.join(first, second)
+    of = families(shown_by(examples)) if near_duplicates else {}
     frequent, seen = _instructions(examples), {}
     for index, example in enumerate(examples):
-        for key in (("group", example.group) if example.group is not None else None, _input_key(example)):
+        # Rows that show one picture, or a near copy of it, know each other's answers, whatever is asked about it.
+        same = [("picture", of.get(one, one)) for one in pictures(example)]
+        for key in (("group", example.group) if example.group is not None else None, _input_key(example), *same):
             if key is None or key in frequent or key == ("", ()):
                 continue
             roots.join(seen.setdefault(key, index), index)

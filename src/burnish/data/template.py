@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.errors import DataError
-from burnish.types import Dialog, Message, plain
+from burnish.types import Dialog, Message, pictures_in, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,11 @@ class Rendered:
 
 
 def template_message(message: Message) -> dict[str, Any]:
-    """Return a message in the shape that chat templates read."""
+    """Return a message in the shape that chat templates read; DataError for a picture, which the template of a text model would lose."""
+    if pictures_in(message.content):
+        raise DataError(
+            "this row holds a picture, and the model reads text alone. Choose a model that reads pictures, or leave such rows out."
+        )
     values: dict[str, Any] = {"role": message.role, "content": plain(message.content)}
     if message.tool_calls:
         calls = [

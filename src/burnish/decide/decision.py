@@ -14,6 +14,7 @@ from typing import Any
 
 from burnish import atomic, locks, runs
 from burnish.config import Resolved, model_reference
+from burnish.data.fields import shown
 from burnish.decide.arms import ARMS, chosen, refuse_unknown
 from burnish.decide.bench import Bench, gold
 from burnish.decide.bench_open import FOLDER, corpus_fits, open_bench
@@ -28,7 +29,7 @@ from burnish.decide.statistics import compare
 from burnish.decide.told import Measured, told_of_all, told_of_arm, told_of_power
 from burnish.decide.update import knowledge_update
 from burnish.decide.words import sentences
-from burnish.errors import RunError, UsageError
+from burnish.errors import ConfigError, RunError, UsageError
 from burnish.gather import gather
 from burnish.models import find_model
 from burnish.prepare import Plan, prepare, seen_by
@@ -61,6 +62,10 @@ def decide(resolved: Resolved, *, quick: bool = False, watch: Watch | None = Non
     refuse_unknown(resolved.config.decide.arms)
     seen = None if resolved.config.model.is_fresh else seen_by(find_model(model_reference(resolved)))
     gathered = gather(resolved.config, resolved.base, seen=seen)
+    if pictured := next((row for side in gathered.examples.values() for row in side if shown(row)), None):
+        raise ConfigError(
+            f"{pictured.origin}: this row shows a picture, and the ways that decide compares read texts. Tune a model of pictures."
+        )
     rows = divide(gathered, resolved.config, base=resolved.base)
     output = Path(resolved.config.output)
     atomic.make_directory(output / FOLDER)

@@ -98,7 +98,7 @@ def _head_dim(config: Any) -> int:
 def _rope(config: Any, layers: str = "full_attention") -> Mapping[str, Any]:
     """Return how positions turn, in layers with full attention where those differ."""
     rope: Any = getattr(config, "rope_parameters", None) or {"rope_theta": getattr(config, "rope_theta", 10000.0)}
-    return rope[layers] if layers in rope else rope
+    return rope.get(layers, rope)
 
 
 def context_of(config: Any) -> int:

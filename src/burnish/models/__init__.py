@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from burnish.data.render_heads import ANSWER, MASKED, REWARD
 from burnish.models.adapters import add_adapter, why_not_shared
+from burnish.models.eye import Eye
 from burnish.models.fast import can_compile, compile_layers, plain_pieces, recompute_layers, set_up, set_up_answering
 from burnish.models.find import Found, find_model, fingerprint, refuse_foreign_code
 from burnish.models.forward import as_in_training, forward
-from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, refuse_other_kind
+from burnish.models.heads import BESIDE, HeadSpec, head_modules, is_encoder, is_picture_encoder, refuse_other_kind, width_of
 from burnish.models.load import Model, adapt, as_plain_network, end_ids, load_model, longest_input, open_tokenizer
 from burnish.models.named_heads import add_heads, add_value_head, head_named
 from burnish.models.numbered import numbered_batches
@@ -25,6 +26,7 @@ __all__ = [
     "NOT_ON_ADAPTERS",
     "REWARD",
     "Added",
+    "Eye",
     "Found",
     "HeadSpec",
     "Model",
@@ -45,6 +47,7 @@ __all__ = [
     "head_modules",
     "head_named",
     "is_encoder",
+    "is_picture_encoder",
     "load_model",
     "longest_input",
     "numbered_batches",
@@ -58,4 +61,5 @@ __all__ = [
     "set_up",
     "set_up_answering",
     "why_not_shared",
+    "width_of",
 ]

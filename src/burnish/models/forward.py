@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from burnish.models.load import Model
 
+PIXELS = "pixel_values"
+"""What networks that read pictures call their input."""
+
 TILE_ELEMENTS = 12_000_000
 """Logits computed at once at most: 24 MB in bfloat16, which is quickest where the last cache holds some 32 MB."""
 
@@ -84,8 +87,13 @@ def model_inputs(model: Model, layout: Layout) -> dict[str, object]:
     was found out when the model was loaded (`probe`): most architectures read it from position ids that start anew, others need a
     mask that shows each position only its own document; on a CPU a table of pieces does both, and lets pieces continue others. Raises
     ModelError for a packed or shared batch where nothing does. An encoder is told which positions are padding, and counts positions by
-    itself (some begin behind the padding token's number).
+    itself (some begin behind the padding token's number). A model of pictures gets pixels, and the layout's tokens stand for nothing.
     """
+    if model.eye is not None:
+        like = next(model.network.parameters())
+        if layout.kept_BT is not None:
+            return {PIXELS: model.eye.nothing(len(layout.row_S), like)}
+        return {PIXELS: model.eye.pixels((image for images in layout.images_S for image in images), like)}
     if model.encoder:
         if layout.kind != "padded":
             raise ModelError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.data.render_heads import HeadSpec
 from burnish.errors import ModelError
+from burnish.techniques.low_rank import body_name
 from burnish.types import Batch
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ CLASSES: dict[str, str] = {
     "token": "AutoModelForTokenClassification",
     "span": "AutoModelForQuestionAnswering",
     "masked": "AutoModelForMaskedLM",
+    "picture": "AutoModelForImageClassification",
 }
 """The loader of the ecosystem for each kind of head."""
 
@@ -33,6 +35,7 @@ SUFFIXES: dict[str, str] = {
     "token": "ForTokenClassification",
     "span": "ForQuestionAnswering",
     "masked": "ForMaskedLM",
+    "picture": "ForImageClassification",
 }
 
 ADDED = tuple(kind for kind in SUFFIXES if kind != "masked")
@@ -59,12 +62,47 @@ def is_encoder(config: Any) -> bool:
     return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
+def is_picture_encoder(config: Any) -> bool:
+    """Return whether a configuration describes an encoder of pictures, which reads nothing else."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        MODEL_FOR_MASKED_LM_MAPPING,
+    )
+
+    reads_text = type(config) in MODEL_FOR_MASKED_LM_MAPPING or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and not reads_text
+
+
+def core_of(config: Any) -> Any:
+    """Return the part of a configuration that describes the layers a run works with: of an encoder of pictures its vision side."""
+    return getattr(config, "vision_config", None) or config if is_picture_encoder(config) else config.get_text_config()
+
+
+def width_of(config: Any) -> int:
+    """Return the features of a model's hidden states: of networks that widen from stage to stage those of the last one."""
+    core = core_of(config)
+    widths = getattr(core, "hidden_sizes", None) or getattr(core, "embed_dims", None) or [64]
+    return int(getattr(core, "hidden_size", None) or widths[-1])
+
+
 BESIDE = "beside"
 """In place of a kind of head: heads that stand beside the network, whichever class that has."""
 
 
 def refuse_other_kind(name: str, config: Any, kind: str | None) -> None:
     """Raise ModelError where a model of this configuration cannot do what is asked of it: write text (None), or have this head."""
+    if is_picture_encoder(config):
+        if kind == BESIDE:
+            raise ModelError(
+                f"model = {name!r} reads pictures: several tasks on one such network are not trained here. Give each a run of its own."
+            )
+        if kind not in ("sequence", "picture"):
+            raise ModelError(
+                f"model = {name!r} reads pictures and tells labels or a number; it reads no text and writes none. Set objective.name = "
+                f"'classification' or 'regression', or choose another model."
+            )
+        return
     if kind == BESIDE:
         return
     if kind is None and is_encoder(config):
@@ -145,7 +183,7 @@ def configure(config: Any, spec: HeadSpec, *, name: str, pad_id: int | None) -> 
     config.id2label = dict(enumerate(spec.labels))
     config.label2id = {label: number for number, label in enumerate(spec.labels)}
     config.problem_type = PROBLEM_TYPES.get(spec.problem)
-    if not is_encoder(config):
+    if spec.kind != "picture" and not is_encoder(config):
         # The classes would drop a tenth of the hidden states unless told otherwise, and no run file could see it.
         if getattr(config, "classifier_dropout", None) is None:
             config.classifier_dropout = 0.0
@@ -168,7 +206,7 @@ def loading_options(config: Any, spec: HeadSpec | None) -> dict[str, Any]:
     """Return options for the loader: names of tensors, where a class calls its trunk otherwise than the language model's class does."""
     from transformers import AutoModelForCausalLM
 
-    if spec is None or spec.restores or is_encoder(config) or held_kind(config) is not None:
+    if spec is None or spec.restores or spec.kind == "picture" or is_encoder(config) or held_kind(config) is not None:
         return {}
     classes: Any = AutoModelForCausalLM._model_mapping
     theirs = classes[type(config)].base_model_prefix
@@ -180,11 +218,16 @@ def missing_trunk(network: Any, missing: list[str], *, config: Any, spec: HeadSp
     """Return the missing tensors that no new head explains: all of them, unless a head is made."""
     if spec is None or spec.restores or held_kind(config) is not None:
         return missing
-    prefix = f"{network.base_model_prefix}."
+    prefix = f"{body_name(network)}."
     return [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
 
 
 # ------------------------------------------------------------------------------------------------------------ the head's modules
+
+
+def body_of(network: Any) -> Any:
+    """Return the module of a network with a head that computes its hidden states."""
+    return getattr(network, body_name(network), network)
 
 
 def head_modules(network: Any) -> tuple[str, ...]:
@@ -194,7 +237,7 @@ def head_modules(network: Any) -> tuple[str, ...]:
     """
     if not any(type(network).__name__.endswith(SUFFIXES[kind]) for kind in ADDED):
         return ()
-    prefix = f"{network.base_model_prefix}."
+    prefix = f"{body_name(network)}."
     names = [name for name, _ in network.named_parameters()]
     outside = [name.split(".")[0] for name in names if not name.startswith(prefix)]
     poolers = [name[: name.index(".pooler.") + len(".pooler")] for name in names if name.startswith(prefix) and ".pooler." in name]
@@ -278,7 +321,7 @@ def read_scores(model: Model, batch: Batch, inputs: Mapping[str, Any], place_N: 
     if model.head == "separate":
         hidden_NH = model.trunk()(**inputs).last_hidden_state.flatten(0, 1)[place_N]
         scores_NC = model.output_head()(hidden_NH)
-    elif model.spec.kind == "sequence":
+    elif model.spec.kind in ("sequence", "picture"):
         if batch.layout.kind != "padded":
             raise ModelError(
                 f"model = {model.found.name!r}: its head gives one reading per row of a batch, so rows cannot be packed. Set "

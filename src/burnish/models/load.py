@@ -14,15 +14,18 @@ from burnish.data.render_heads import MASKED
 from burnish.devices import Device
 from burnish.errors import ModelError
 from burnish.models import virtual
+from burnish.models.eye import Eye, open_eye
 from burnish.models.fast import Prefix, quicken, quicken_adapters
 from burnish.models.find import Found, find_model, refuse_foreign_code
 from burnish.models.heads import (
     BESIDE,
     OFFSET_POSITIONS,
     HeadSpec,
+    body_of,
     configure,
     head_of,
     is_encoder,
+    is_picture_encoder,
     loading_options,
     mark_head,
     missing_trunk,
@@ -42,7 +45,7 @@ from burnish.types import Technique
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +53,8 @@ class Model:
     """A network with its tokenizer, ready to run. `notes` say what a user should know of how it was loaded."""
 
     network: Any
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Any
+    """A `PreTrainedTokenizerFast`, or the `Eye` of a model that reads pictures."""
     found: Found
     target: Device
     head: Literal["separate", "whole"] = "separate"
@@ -79,8 +83,15 @@ class Model:
         return next(self.network.parameters()).device
 
     @property
+    def eye(self) -> Eye | None:
+        """What turns pictures into pixels, where it reads pictures and nothing else."""
+        return self.tokenizer if isinstance(self.tokenizer, Eye) else None
+
+    @property
     def weight_dtype(self) -> torch.dtype:
         """The dtype of activations: that of the input embedding."""
+        if self.eye is not None:
+            return next(self.plain().parameters()).dtype
         embedding: Any = self.plain().get_input_embeddings()
         return embedding.weight.dtype
 
@@ -95,7 +106,7 @@ class Model:
 
     def trunk(self) -> Any:
         """Return what computes hidden states, without the output head."""
-        return self.plain().get_decoder() if self.spec is None else self.plain().base_model
+        return self.plain().get_decoder() if self.spec is None else body_of(self.plain())
 
     def output_head(self) -> Any:
         """Return what turns hidden states into logits or scores."""
@@ -181,7 +192,8 @@ def load_model(
         configure(config, spec, name=name, pad_id=pad_id)
     network = _open_network(found, config, device, spec)
     if adapter and found.adapter is not None:
-        fit(network, len(tokenizer))
+        if not isinstance(tokenizer, Eye):
+            fit(network, len(tokenizer))
         network = _with_adapter(found, quantise_as(network, found.adapter))
     if spec is not None and (renamed := loading_options(config, spec)):
         notes.append(
@@ -190,7 +202,7 @@ def load_model(
     quicken(network, device)
     network.requires_grad_(False)
     network.eval()
-    encoder = spec is not None and is_encoder(config)
+    encoder = spec is not None and (is_encoder(config) or is_picture_encoder(config))
     model = Model(network.to(device.name), tokenizer, found, device, notes=notes, spec=spec, encoder=encoder)
     probe(model)
     if terms:
@@ -199,18 +211,23 @@ def load_model(
     return model
 
 
-def open_tokenizer(found: Found, *, kind: str | None = None) -> tuple[Any, PreTrainedTokenizerFast, list[str]]:
+def open_tokenizer(found: Found, *, kind: str | None = None) -> tuple[Any, Any, list[str]]:
     """Return configuration and tokenizer without reading weights, and notes on what had to be added to the tokenizer.
 
-    `kind` is that of the head that is wanted, BESIDE for heads beside the network, None for a model that writes text and nothing else;
-    ModelError where the model cannot be that.
+    A model that reads pictures has its `Eye` in the tokenizer's place. `kind` is that of the head that is wanted, BESIDE for
+    heads beside the network, None for a model that writes text and nothing else; ModelError where the model cannot be that.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     folder = found.adapter if found.adapter is not None and (found.adapter / "tokenizer.json").is_file() else found.base
     try:
         config = AutoConfig.from_pretrained(found.base, trust_remote_code=False)
+        if is_picture_encoder(config):
+            refuse_other_kind(found.name, config, kind)
+            return config, open_eye(found, config), []
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, use_fast=True)
+    except ModelError:
+        raise
     except Exception as error:
         raise _explain(found, error) from error
     if getattr(config, "is_encoder_decoder", False):

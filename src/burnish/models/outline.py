@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from burnish.models.heads import HeadSpec, configure, mark_head, network_class
+from burnish.models.heads import HeadSpec, configure, core_of, mark_head, network_class, width_of
 from burnish.models.load import Model
 from burnish.types import Technique
 
@@ -45,7 +45,7 @@ def outline(
 
     if head is not None:
         config = deepcopy(config)
-        configure(config, head, name=str(config.name_or_path), pad_id=config.get_text_config().pad_token_id)
+        configure(config, head, name=str(config.name_or_path), pad_id=getattr(core_of(config), "pad_token_id", None))
     with torch.device("meta"):
         network = network_class(None if head is None else head.kind).from_config(config)
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -54,8 +54,7 @@ def outline(
             mark_head(network)
         network = technique.function(network, **options)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    text = config.get_text_config()
-    beside = sum(len(one.labels) * (int(text.hidden_size) + (one.kind != "sequence")) for one in (heads or {}).values())
+    beside = sum(len(one.labels) * (width_of(config) + (one.kind != "sequence")) for one in (heads or {}).values())
     return _sizes(config, parameters + beside, trainable + beside, adapter=technique.saves == "adapter")
 
 
@@ -67,15 +66,16 @@ def outline_of(model: Model) -> Outline:
 
 
 def _sizes(config: Any, parameters: int, trainable: int, *, adapter: bool) -> Outline:
-    text = config.get_text_config()
-    attention_heads = int(getattr(text, "num_attention_heads", 1))
-    head_width = int(getattr(text, "head_dim", None) or text.hidden_size // attention_heads)
+    text = core_of(config)
+    hidden, found = width_of(config), getattr(text, "num_attention_heads", 1)
+    attention_heads = int(found[-1] if isinstance(found, list | tuple) else found)  # of stages, those of the last one
+    head_width = int(getattr(text, "head_dim", None) or hidden // attention_heads)
     return Outline(
         parameters=parameters,
         trainable=trainable,
-        hidden=int(text.hidden_size),
-        layers=int(text.num_hidden_layers),
-        vocabulary=int(text.vocab_size),
+        hidden=hidden,
+        layers=int(getattr(text, "num_hidden_layers", None) or len(getattr(text, "hidden_sizes", None) or [1])),
+        vocabulary=int(getattr(text, "vocab_size", 0)),
         attention_width=attention_heads * head_width,
         key_width=int(getattr(text, "num_key_value_heads", None) or attention_heads) * head_width,
         attention_heads=attention_heads,

@@ -32,6 +32,9 @@ def probe(model: Model) -> None:
     """
     import torch
 
+    if model.eye is not None:
+        _probe_pictures(model)
+        return
     embedding: Any = model.plain().get_input_embeddings()
     ids_BT = torch.arange(1, 1 + FIRST + SECOND, device=model.device)[None] % embedding.weight.shape[0]
     if model.spec is not None:
@@ -51,6 +54,40 @@ def probe(model: Model) -> None:
         model.documents = "mixed" if model.encoder else _isolation(model, ids_BT)
         model.window = _window(model.plain().config)
         model.pieces = "none" if model.encoder else _sharing(model, ids_BT)
+
+
+def _probe_pictures(model: Model) -> None:
+    """Set what holds of a model of pictures: it runs whole, and its batches are rows; ModelError where one picture changes another's scores."""
+    import torch
+
+    from burnish.models.forward import PIXELS
+    from burnish.models.heads import whole_scores
+
+    eye, like = model.eye, next(model.network.parameters())
+    assert eye is not None
+    model.head, model.documents, model.pieces = "whole", "mixed", "none"
+    _keep_statistics(model)
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randn((2, eye.channels, eye.height, eye.width), generator=draw).to(device=like.device, dtype=like.dtype)
+    with torch.no_grad(), exact_products():
+        together = whole_scores(model, {PIXELS: pixels})
+        alone = torch.cat([whole_scores(model, {PIXELS: pixels[place : place + 1]}) for place in (0, 1)])
+    if not alike(together, alone):
+        raise ModelError(
+            f"model = {model.found.name!r}: what it says of a picture depends on the others of the batch; it cannot be tuned here."
+        )
+
+
+def _keep_statistics(model: Model) -> None:
+    """Leave batch normalisation as it is in use: else the rows of a micro-batch would change each other's scores, and its size the result."""
+    import torch
+
+    found = [module for module in model.network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    for module in found:
+        module.eval()
+        module.train = lambda mode=True, module=module: module
+    if found:
+        model.notes.append("Batch normalisation keeps the base's statistics: those of a batch would make rows change each other.")
 
 
 @contextmanager

@@ -49,6 +49,22 @@ def save_model(model: Model, folder: Path, *, settings: Mapping[str, Any] | None
     (folder / SETTINGS).write_text(json.dumps(written, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _named_as_here(model: Model, folder: Path, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a folder's tensors under the names that the network itself has for them.
+
+    Some classes write other names, those of the files that the ecosystem has had for years, and turn them back when they open a folder.
+    """
+    import torch
+    from transformers.core_model_loading import revert_weight_conversion
+
+    network = model.plain()
+    if model.eye is None or revert_weight_conversion(network, network.state_dict()).keys() == network.state_dict().keys():
+        return tensors
+    # float32 holds either format exactly; what it is copied into has its own.
+    opened = type(network).from_pretrained(str(folder), config=network.config, dtype=torch.float32, use_safetensors=True)
+    return opened.state_dict()
+
+
 def restore_weights(model: Model, folder: Path) -> None:
     """Put the weights of a folder that `save_model` wrote back into the model, bit for bit.
 
@@ -69,7 +85,7 @@ def restore_weights(model: Model, folder: Path) -> None:
     else:
         files = [path for path in sorted(folder.glob("*.safetensors")) if path.name not in FILES.values()]
         tensors = {name: tensor for path in files for name, tensor in load_file(path).items()}
-        result = model.plain().load_state_dict(tensors, strict=False)
+        result = model.plain().load_state_dict(_named_as_here(model, folder, tensors), strict=False)
         tied = set(
             getattr(model.plain(), "all_tied_weights_keys", None) or getattr(model.plain(), "_tied_weights_keys", None) or ()
         )

@@ -14,8 +14,10 @@ import numpy as np
 from burnish.errors import ConfigError, DataError, suggestion
 from burnish.scores import (
     calibration,
+    chances,
     code,
     facts,
+    grades,
     labels,
     likelihood,
     masked,
@@ -45,6 +47,11 @@ SCORES: dict[str, Score] = {
     "accuracy": Score(statistics=labels.accuracy, combine=mean, applies=labels.has_labels),
     "macro_f1": Score(statistics=labels.macro_f1, combine=labels.macro_f1_of_sums, applies=labels.has_labels),
     "label_parse_rate": Score(statistics=labels.label_parse_rate, combine=mean, applies=labels.has_labels),
+    "auroc": Score(statistics=chances.auroc, combine=chances.mean_area_of_sums, needs="chances", applies=labels.has_labels),
+    "sensitivity": Score(
+        statistics=chances.sensitivity, combine=chances.sensitivity_of_sums, needs="chances", applies=labels.has_labels
+    ),
+    "weighted_kappa": Score(statistics=grades.weighted_kappa, combine=grades.kappa_of_sums, applies=grades.has_grade),
     "span_f1": Score(statistics=spans.span_f1, combine=f_measure, applies=spans.has_spans),
     "json_valid": Score(statistics=structured.json_valid, combine=mean, applies=structured.has_json),
     "json_field_f1": Score(statistics=structured.json_field_f1, combine=f_measure, applies=structured.has_json),

@@ -45,6 +45,9 @@ BY_NAME = ("brier_score",)
 WITHOUT_HEADS = ("stop_rate", "label_parse_rate", "rouge_l")
 """What tells nothing of a head: it always says something that is a label, and always ends."""
 
+OF_CHANCES = ("auroc", "sensitivity")
+"""What compares probabilities of labels, which heads of labels alone tell."""
+
 SHORT_WORDS, SHORT_CHARACTERS = 10, 100
 """Up to this median length of the references, an answer is right or wrong; beyond it, it is more or less alike."""
 
@@ -69,12 +72,16 @@ def applicable(tasks: Sequence[Task]) -> list[str]:
     return names + ["stop_rate"] * any(map(is_generated, tasks))
 
 
-def fitting(tasks: Sequence[Task], problem: str | None) -> list[str]:
-    """Return the names of the scores that suit the tasks of a head with this problem, the headline first; None: no head."""
+def fitting(tasks: Sequence[Task], problem: str | None, *, pictures: bool = False) -> list[str]:
+    """Return the names of the scores that suit the tasks of a head with this problem, the headline first; None: no head.
+
+    Of what is on `pictures` the order of the rows is told too: their classes are seldom of one size, and a threshold is chosen later.
+    """
     if problem is None:
         return applicable(tasks)
     if problem not in OF_HEADS:
-        return [name for name in applicable(tasks) if name not in WITHOUT_HEADS]
+        names = [name for name in applicable(tasks) if name not in WITHOUT_HEADS]
+        return names + ["auroc"] * (pictures and problem in ("single", "several"))
     rated = "thumbs" if all(is_thumb(task) for task in tasks if is_rated(task)) else "ratings"
     kinds = Counter(rated if is_rated(task) else _kind(task) for task in tasks)
     names = [name for kind, _ in kinds.most_common() for name in OF_HEADS[problem].get(kind, ())]
@@ -83,6 +90,8 @@ def fitting(tasks: Sequence[Task], problem: str | None) -> list[str]:
 
 def measures(name: str, problem: str | None) -> bool:
     """Return whether a score can measure a head with this problem: restored tokens are compared by their own scores, and these by nothing else."""
+    if name.split("(")[0] in OF_CHANCES:
+        return problem in ("single", "several")
     return ":" in name or (name in OF_HEADS["masked"]["text"]) == (problem == "masked")
 
 

@@ -38,7 +38,7 @@ def accuracy(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
     """
     return means(
         None if task.expected.labels is None else float(parsed is not None and set(parsed) == set(task.expected.labels))
-        for parsed, task in zip(_parsed(answers, tasks), tasks, strict=True)
+        for parsed, task in zip(named_labels(answers, tasks), tasks, strict=True)
     )
 
 
@@ -49,7 +49,7 @@ def label_parse_rate(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.nda
     """
     return means(
         None if task.expected.labels is None else float(parsed is not None)
-        for parsed, task in zip(_parsed(answers, tasks), tasks, strict=True)
+        for parsed, task in zip(named_labels(answers, tasks), tasks, strict=True)
     )
 
 
@@ -64,7 +64,7 @@ def macro_f1(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
         known.update(task.expected.choices, task.expected.labels or ())
     column = {label: 3 * index for index, label in enumerate(sorted(known))}
     statistics = np.zeros((len(tasks), 3 * len(known) + 2))
-    for row, parsed, task in zip(statistics, _parsed(answers, tasks), tasks, strict=True):
+    for row, parsed, task in zip(statistics, named_labels(answers, tasks), tasks, strict=True):
         if task.expected.labels is None:
             continue
         expected, given = set(task.expected.labels), set(parsed or ())
@@ -110,7 +110,7 @@ def parse_labels(text: str, choices: Sequence[str], *, none: bool = True) -> tup
     return parsed if parsed or none else None
 
 
-def _parsed(answers: Sequence[Answer], tasks: Sequence[Task]) -> Iterable[tuple[str, ...] | None]:
+def named_labels(answers: Sequence[Answer], tasks: Sequence[Task]) -> Iterable[tuple[str, ...] | None]:
     """Yield the labels that each answer names, in the spelling of the task.
 
     A task without choices knows the labels that the others expect, and "none" is an answer only where some task expects another

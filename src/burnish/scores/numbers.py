@@ -32,7 +32,7 @@ def last_number(answers: Sequence[Answer], tasks: Sequence[Task], *, tolerance: 
         expected = expected_number(task)
         if expected is None:
             return None
-        given = _last(text_of(answer))
+        given = last_number_of(text_of(answer))
         return float(given is not None and abs(given - expected) <= Fraction(tolerance) * abs(expected))
 
     return means(right(answer, task) for answer, task in zip(answers, tasks, strict=True))
@@ -48,7 +48,7 @@ def absolute_error(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarr
         expected = task.expected.number
         if expected is None or not np.isfinite(expected):
             return None
-        given = _last(text_of(answer))
+        given = last_number_of(text_of(answer))
         return max(2 * abs(expected), 1.0) if given is None else abs(float(given) - expected)
 
     return means(distance(answer, task) for answer, task in zip(answers, tasks, strict=True))
@@ -68,10 +68,10 @@ def expected_number(task: Task) -> Fraction | None:
     """Return the number that a task expects, None where there is none."""
     if task.expected.number is not None:
         return Fraction(str(task.expected.number)) if np.isfinite(task.expected.number) else None
-    return _last(task.expected.texts[0]) if task.expected.texts else None
+    return last_number_of(task.expected.texts[0]) if task.expected.texts else None
 
 
-def _last(text: str) -> Fraction | None:
+def last_number_of(text: str) -> Fraction | None:
     """Return the last number of a text that can be read."""
     for found in reversed(_NUMBER.findall(text)):
         plain = found.replace(",", "").replace("−", "-")

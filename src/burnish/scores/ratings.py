@@ -32,9 +32,13 @@ def thumb_auroc(answers: Sequence[Answer], tasks: Sequence[Task]) -> np.ndarray:
     the same for thumbs down; the area over all rows. Their sums spread over groups as the area does. An answer that is no number is on the
     wrong side of all. Source: DeLong et al. 1988, "Comparing the Areas under Two or More Correlated ROC Curves", equations 4 and 5.
     """
-    reward_B, thumb_B = _rewards(answers), np.array([_thumb(task) for task in tasks])
+    return area_statistics(_rewards(answers), np.array([_thumb(task) for task in tasks]))
+
+
+def area_statistics(reward_B: np.ndarray, thumb_B: np.ndarray) -> np.ndarray:
+    """Return the statistics [rows, 5] of `thumb_auroc` from a value for each row, nan for none, and whether it is up (1), down (0) or not counted."""
     up, down = reward_B[thumb_B == 1], reward_B[thumb_B == 0]
-    found = np.zeros((len(tasks), 5))
+    found = np.zeros((len(thumb_B), 5))
     if not len(up) or not len(down):
         return found
     right = np.concatenate([[_share_below(one, down) for one in up], [_share_below(-one, -up) for one in down]])

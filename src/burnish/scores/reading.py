@@ -7,6 +7,7 @@ whatever the text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ DEEPEST = 64
 """Levels of nesting that are read; more is junk, and would overflow the stack of what walks over it."""
 
 _FENCE = "```"
+_CALL, _CALL_END = re.compile(r"<\|?tool_call\|?>"), re.compile(r"<\|?/tool_call\|?>")
+"""How models mark a call; the second spelling is that of the bundled models."""
 
 
 def read_json(text: str, *, fenced: bool = True) -> Any:
@@ -45,13 +48,13 @@ def canonical(value: Any, *, collapse: bool = False) -> str:
 def read_tool_calls(text: str) -> tuple[ToolCall, ...]:
     """Return the calls of tools that an answer makes, none where it makes none or they cannot be read.
 
-    Read are: blocks between <tool_call> and </tool_call>; a text after [TOOL_CALLS] or <|python_tag|>; and an answer that is nothing
-    but JSON. Each is one call or a list of calls, {"name": …, "arguments": {…}} or with "parameters", also inside "function" or
+    Read are: blocks between <tool_call> and </tool_call>, also written <|tool_call|>; a text after [TOOL_CALLS] or <|python_tag|>; and an answer
+    that is nothing but JSON. Each is one call or a list of calls, {"name": …, "arguments": {…}} or with "parameters", also inside "function" or
     "tool_calls"; arguments may be JSON in a string.
     """
-    pieces = text.split("<tool_call>")
+    pieces = _CALL.split(text)
     if len(pieces) > 1:
-        bodies = [piece.split("</tool_call>", 1)[0] for piece in pieces[1:]]
+        bodies = [_CALL_END.split(piece, maxsplit=1)[0] for piece in pieces[1:]]
     else:
         marker = next((marker for marker in ("[TOOL_CALLS]", "<|python_tag|>") if marker in text), None)
         bodies = [text if marker is None else text.split(marker, 1)[1]]

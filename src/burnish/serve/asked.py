@@ -114,6 +114,8 @@ class ClassifyAsked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: Text
-    input: Text | list[Text]
+    input: Text | list[Text] | None = None
     question: Text | None = None
     """For a head that finds answers: the question; `input` is then the context."""
+    messages: list[dict[str, Any]] | None = None
+    """For a head that judges answers, instead of `input`: a conversation that ends with the answer."""

@@ -82,7 +82,8 @@ def _tokens(offer: Offer, text: Any) -> list[int]:
     """Return the tokens of a text with what the encoder wants around it; the ApiError of one that is too long or none."""
     model = offer.loaded.model
     ids = model.tokenizer(text)["input_ids"] if isinstance(text, str) else list(text)
-    known = int(model.plain().get_input_embeddings().weight.shape[0])  # pyright: ignore[reportArgumentType]
+    embedding: Any = model.plain().get_input_embeddings()
+    known = int(embedding.weight.shape[0])
     if not ids or not all(isinstance(token, int) and 0 <= token < known for token in ids):
         raise wrong("input: expected texts that are not empty, or tokens of this model.", param="input")
     if len(ids) > model.max_length:

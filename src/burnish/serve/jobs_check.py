@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from burnish.runs import redact
 from burnish.serve.jobs_plan import RUN_FILE, VALIDATION
 
 RESULT = "checked.json"
+MOST_FINDINGS = 20
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -40,8 +42,14 @@ def check(folder: Path) -> dict[str, Any]:
         "beta": run.objective.options.get("beta"),
         "steps": run.train.steps,
         **rows,
-        "findings": [finding["message"] for finding in plan.report.get("findings", ()) if isinstance(finding, dict)][:20],
+        "findings": [_noted(finding) for finding in plan.report["findings"][:MOST_FINDINGS]],
     }
+
+
+def _noted(finding: Mapping[str, Any]) -> dict[str, str]:
+    """Return a finding on the rows as an event tells it, with the places of the first rows."""
+    places = f" ({', '.join(finding['origins'][:3])})" if finding["origins"] else ""
+    return {"level": "info" if finding["level"] == "note" else "warn", "message": redact(finding["message"] + places)}
 
 
 def _chosen(resolved: config.Resolved) -> set[str]:

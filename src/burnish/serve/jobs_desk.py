@@ -84,7 +84,8 @@ class Desk:
                 ) from None
             try:
                 store = Store(self.folder)
-                _sweep(store)
+                if not store.is_new:  # beside a table that was moved away, nothing is known of what lies here
+                    _sweep(store)
                 self._runner = Runner(store, self.settings.runs, at_once=self.settings.jobs)
             except BaseException:
                 locks.release(self._lock)

@@ -103,6 +103,8 @@ class Runner:
             self._complained[job.id] = str(error)
         except Exception as error:
             LOG.error("jobs: %s: a fault in burnish: %s: %s", job.id, type(error).__name__, error)
+            if pid := living(self.folder_of(job)):
+                end_at_once(pid)  # a job that has failed leaves no process
             self._fail(
                 job, {"code": "job_failed", "message": f"A fault in burnish ({type(error).__name__}): see its log.", "param": None}
             )
@@ -144,7 +146,7 @@ class Runner:
         jobs_plan.write(self.folder_of(job), jobs_plan.with_found(values, found, given))
         rows = f"{found['train']} rows to learn from, {found['dev']} and {found['test']} held out; {found['steps']} steps"
         said = [Said(f"Files validated, moving job to queued state: {rows}", key="validated")]
-        said += [Said(finding, level="warn", key=f"finding:{number}") for number, finding in enumerate(found["findings"])]
+        said += [Said(one["message"], level=one["level"], key=f"finding:{number}") for number, one in enumerate(found["findings"])]
         method = jobs_plan.spelled_out(job, found)
         self.store.change(job.id, *said, expect=["validating_files"], status="queued", method=method, deaths=0)
 

@@ -62,6 +62,7 @@ class Store:
             raise UsageError(
                 f"{self.path}: cannot be read as a table of jobs ({error}). Move it away to begin a new one; the runs themselves stay."
             ) from error
+        self.is_new = version == 0
         if version > SCHEMA:
             raise UsageError(
                 f"{self.path}: was made by a newer burnish (version {version}, this one knows {SCHEMA}). Update burnish."

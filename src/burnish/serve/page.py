@@ -112,14 +112,23 @@ def _base(offer: Offer, offers: list[Offer], report: dict[str, Any]) -> str | No
     found = offer.loaded.model.found
     before = (report.get("run") or {}).get("model")
     for other in offers:
-        if other is offer:
-            continue
         there = other.loaded.model.found
-        if found.adapter is not None and there.adapter is None and there.base == found.base:
+        if other is not offer and found.adapter is not None and there.adapter is None and there.base == found.base:
             return other.name
-        if isinstance(before, str) and there.name == before:
+        if other is not offer and isinstance(before, str) and is_same(there.name, before):
             return other.name
     return None
+
+
+def served_as(model: str, served: Served) -> str | None:
+    """Return the name under which a model is on offer."""
+    return next((offer.name for offer in served.all() if is_same(offer.loaded.model.found.name, model)), None)
+
+
+def is_same(one: str, other: str) -> bool:
+    """Return whether two names of models name the same: as they stand, or as folders."""
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (first.is_dir() and second.is_dir() and first.resolve() == second.resolve())
 
 
 def prompts_of(report: dict[str, Any]) -> list[str]:

@@ -109,7 +109,7 @@ def prepare_chat(offer: Offer, asked: ChatAsked, settings: Settings) -> Prepared
 def prepare_completion(offer: Offer, asked: CompletionAsked, settings: Settings) -> list[Prepared]:
     """Return the prompts of texts to be continued; the ApiError (400) of those that cannot be."""
     writer = _writer(offer, None)
-    prompts = asked.prompt if isinstance(asked.prompt, list) else [asked.prompt]
+    prompts: list[Any] = list(asked.prompt) if isinstance(asked.prompt, list) else [asked.prompt]
     if prompts and isinstance(prompts[0], int):
         prompts = [prompts]
     if not 0 < len(prompts) * (asked.n or 1) <= settings.choices:

@@ -32,6 +32,7 @@ def run(
     key_file: Path | None,
     hosts: tuple[str, ...],
     runs: Path,
+    dtype: str = "auto",
     jobs: int = 1,
     look: Look | None = None,
 ) -> None:
@@ -43,6 +44,7 @@ def run(
         key_hash=None if key is None else hash_of(key),
         hosts=hosts,
         runs=runs,
+        dtype=dtype,
         jobs=jobs,
         look=look,
     )

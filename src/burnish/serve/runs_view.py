@@ -15,12 +15,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from burnish import runs
-from burnish.errors import RunError
+from burnish import config, runs
+from burnish.errors import BurnishError, RunError
+from burnish.prepare import registries
 from burnish.run_file_write import text_literal
 from burnish.serve import drafts_kept, jobs_process
 from burnish.serve.jobs_desk import FOLDER as JOBS
-from burnish.serve.page import prompts_of
+from burnish.serve.page import prompts_of, served_as
 from burnish.serve.problems import ApiError, wrong
 from burnish.serve.run_folders import described, find_run, folders, id_of, read_object, read_text
 from burnish.serve.served import Served
@@ -79,12 +80,13 @@ def routes(served: Served, settings: Settings) -> APIRouter:
             raise ApiError(404, "This run has no such page.", code="unknown_url")
         return FileResponse(file, media_type="text/html", headers=FRAMED)
 
-    _add_acts(router, root, served)
+    _add_steering(router, root)
+    _add_loading(router, root, served)
     return router
 
 
-def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
-    """Add what is done with a run."""
+def _add_steering(router: APIRouter, root: Path) -> None:
+    """Add stopping and resuming a run."""
 
     @router.post("/{run_id}/stop")
     def stop(run_id: str) -> dict[str, str]:
@@ -115,15 +117,40 @@ def _add_acts(router: APIRouter, root: Path, served: Served) -> None:
         )
         return {"status": "resuming"}
 
+
+def _add_loading(router: APIRouter, root: Path, served: Served) -> None:
+    """Add loading what a run made, and what it began with."""
+
     @router.post("/{run_id}/serve")
     async def serve(run_id: str) -> dict[str, str]:
         """Load the model of a finished run, so that it answers under the run's name."""
         folder = await asyncio.to_thread(find_run, root, run_id)
-        if (name := _served_as(folder, served)) is not None:
+        if (name := served_as(str(folder), served)) is not None:
             return {"model": name}
         name = _free_name(folder.resolve().name, served)
         await asyncio.to_thread(served.open, name, str(folder))
         return {"model": name}
+
+    @router.post("/{run_id}/base")
+    async def serve_base(run_id: str) -> dict[str, str]:
+        """Load the model that a run began with, so that it can be compared with the run's own."""
+        folder = await asyncio.to_thread(find_run, root, run_id)
+        reference = await asyncio.to_thread(_base_of, folder)
+        if reference is None:
+            raise wrong("This run began with random weights, or its run file cannot be read: there is no base to load.")
+        if (name := served_as(reference, served)) is None:
+            name = _free_name(Path(reference).name, served)
+            await asyncio.to_thread(served.open, name, reference)
+        return {"model": name}
+
+
+def _base_of(folder: Path) -> str | None:
+    """Return the model that a run began with, None where there was none or nothing says so."""
+    try:
+        resolved = config.load(folder / "run.toml", registries=registries())
+    except (BurnishError, OSError):
+        return None
+    return None if resolved.config.model.is_fresh else config.model_reference(resolved)
 
 
 def _folder(root: Path, run_id: str) -> Path | None:
@@ -188,10 +215,11 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
     }
     draft = drafts_kept.of_output(root, id_of(folder))
     busy = draft is not None and jobs_process.living(draft) is not None
-    job = _job(folder, root)
-    name = _served_as(folder, served)
-    offer = next((one for one in served.all() if one.name == name), None)
     finished = status["state"] == "finished"
+    job = _job(folder, root)
+    name = served_as(str(folder), served)
+    base = _base_of(folder) if finished else None
+    offer = next((one for one in served.all() if one.name == name), None)
     return {
         **described(folder, status),
         "parts": [part for part, there in parts.items() if there],
@@ -208,6 +236,7 @@ def _detail(folder: Path, root: Path, served: Served) -> dict[str, Any]:
         and _run_file(draft, folder).is_file(),
         "served": name,
         "reads": offer is not None and offer.reads,
+        "can_serve_base": base is not None and name is not None and served_as(base, served) is None,
         "can_serve": finished and name is None and (folder / "model").is_dir(),
     }
 
@@ -216,15 +245,6 @@ def _job(folder: Path, root: Path) -> str | None:
     """Return the fine-tuning job that a run is carried out for, which pauses and resumes it, None where there is none."""
     name = folder.resolve().name
     return name if (root / JOBS / "jobs" / name).is_dir() else None
-
-
-def _served_as(folder: Path, served: Served) -> str | None:
-    """Return the name under which a run's model is on offer."""
-    here = folder.resolve()
-    for offer in served.all():
-        if Path(offer.loaded.model.found.name).expanduser().resolve() == here:
-            return offer.name
-    return None
 
 
 def _free_name(wanted: str, served: Served) -> str:

@@ -106,23 +106,36 @@ class Served:
             return offer
 
     def open(self, name: str, model: str) -> Offer:
-        """Load a model, beside others on their base where it can be, and offer it; raises what loading raises."""
+        """Load a model, beside others on their base where it can be, and offer it; raises what loading raises.
+
+        One that learned several tasks is asked in the form of the first; each of them is offered too, as NAME/TASK.
+        """
         with self._lock:
             if name in self._offers:
                 raise UsageError(f"Two models would be served as {name!r}. Give one another name: NAME=RUN_DIR.")
             found = find_model(model)
             if found.adapter is None:
-                offer = self.add(Offer(name, _whole(model, found)))
-                if not offer.reads and offer.loaded.model.found.adapter is None:
+                offer = self.add(Offer(name, self._whole(model, found)))
+                if offer.writes:
                     self._bases.setdefault(_base(found), offer)
-                return offer
-            if found.settings.get("head") or found.settings.get("heads"):
-                return self.add(Offer(name, load(model), notes=("it has a head",)))
-            base = self._base_of(found)
-            reason = why_not_shared(base.loaded.model, found)
-            if reason is not None:
-                return self.add(Offer(name, load(model), notes=(reason,)))
-            return self.add(self._beside(base, name, found))
+            else:
+                offer = self.add(self._adapted(name, model, found))
+            tasks = found.settings.get("tasks", {})
+            for task in tasks if len(tasks) > 1 else ():
+                self.add(replace(offer, name=f"{name}/{task}", loaded=as_taught(offer.loaded.model, task)))
+            return offer
+
+    def _adapted(self, name: str, model: str, found: Found) -> Offer:
+        """Return the offer of an adapter, beside others on its base where it can be, else with a reason why not."""
+        if found.settings.get("head") or found.settings.get("heads"):
+            return Offer(name, load(model, dtype=self.settings.dtype), notes=("it has a head",))
+        base = self._base_of(found)
+        reason = why_not_shared(base.loaded.model, found)
+        return (
+            self._beside(base, name, found)
+            if reason is None
+            else Offer(name, load(model, dtype=self.settings.dtype), notes=(reason,))
+        )
 
     def _base_of(self, found: Found) -> Offer:
         """Return the base of an adapter, on offer too: it is in memory anyway, and what tuned models are compared with."""
@@ -131,9 +144,18 @@ class Served:
             told = str(found.settings.get("base") or found.base)
             name = Path(told).name if Path(told).is_absolute() else told
             name = name if NAME.fullmatch(name) and name not in self._offers else f"base-{len(self._bases)}"
-            model = load_model(told, choose_device("auto", moves_base=False))
+            model = load(told, dtype=self.settings.dtype).model
             offer = self._bases[_base(found)] = self.add(Offer(name, as_taught(model)))
         return offer
+
+    def _whole(self, model: str, found: Found) -> Loaded:
+        """Return a whole model; an encoder without a head of its own with the one over its vocabulary, which `embeddings` passes by."""
+        from transformers import AutoConfig
+
+        refuse_foreign_code(found)
+        if not found.settings and found.local and is_encoder(AutoConfig.from_pretrained(found.base, trust_remote_code=False)):
+            return as_taught(load_model(model, choose_device(self.settings.dtype, moves_base=False), head=MASKED))
+        return load(model, dtype=self.settings.dtype)
 
     def _beside(self, base: Offer, name: str, found: Found) -> Offer:
         """Put an adapter beside the others of its base, between two steps where the engine runs, and return what it offers."""
@@ -191,16 +213,6 @@ class Served:
 def _base(found: Found) -> str:
     """Return what tells one base from another, however its folder was named."""
     return str(Path(found.base).resolve()) if found.local else found.base
-
-
-def _whole(model: str, found: Found) -> Loaded:
-    """Return a whole model; an encoder without a head of its own with the one over its vocabulary, which `embeddings` passes by."""
-    from transformers import AutoConfig
-
-    refuse_foreign_code(found)
-    if not found.settings and found.local and is_encoder(AutoConfig.from_pretrained(found.base, trust_remote_code=False)):
-        return as_taught(load_model(model, choose_device("auto", moves_base=False), head=MASKED))
-    return load(model)
 
 
 def split_name(given: str) -> tuple[str, str]:

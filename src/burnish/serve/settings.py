@@ -44,6 +44,8 @@ class Settings:
     head_seconds: float = 15.0
     """In which a new connection must have sent the headers of a request."""
     connections: int = 512
+    dtype: str = "auto"
+    """Number format of weights that are loaded: auto (bfloat16 where the processor is fast at it), float32, bfloat16 or float16."""
     rows: int = 32
     """Answers made at once, by each base."""
     queue: int = 256

@@ -83,7 +83,7 @@ def _name(tool: Mapping[str, Any], place: str) -> str:
 def _chosen(choice: Mapping[str, Any], names: Sequence[str]) -> str:
     function = choice.get("function")
     name = function.get("name") if isinstance(function, Mapping) else None
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         raise wrong("tool_choice: expected none, auto, required, or the name of one of the tools.", param="tool_choice")
     return name
 

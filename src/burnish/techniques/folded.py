@@ -90,7 +90,7 @@ def merged_in(network: Any) -> Any:
     base = plain(network)
     if str((facts_of(base) or {}).get("kind", "")).startswith("bitsandbytes"):
         raise ModelError("The model is an adapter on a base quantised by bitsandbytes. Merge it first (burnish merge).")
-    dequantise(base, base.get_input_embeddings().weight.dtype)
+    dequantise(base, base.dtype)
     return network.merge_and_unload()
 
 

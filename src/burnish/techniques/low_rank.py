@@ -95,8 +95,14 @@ def head_names(network: Any) -> list[str]:
     """Return the names of a task's head: what stands beside the body of a network that does not write text; else nothing."""
     if network.get_output_embeddings() is not None:
         return []
-    body = getattr(network, "base_model_prefix", "")
+    body = body_name(network)
     return [name for name, child in network.named_children() if name != body and any(True for _ in child.parameters())]
+
+
+def body_name(network: Any) -> str:
+    """Return the name of the module that computes hidden states: as the class says, or the vision side, which some classes have alone."""
+    named = str(getattr(network, "base_model_prefix", ""))
+    return named if hasattr(network, named) or not hasattr(network, "vision_model") else "vision_model"
 
 
 def new_vectors(network: Any) -> dict[str, list[int]]:

@@ -63,7 +63,7 @@ def technical_diagnosis() -> UseCase:
                 "columns": {"prompt": "entry", "completion": "diagnosis", "group": "group", "slice": "kind"},
             },
             "technique": {"name": "full"},
-            "train": {"epochs": 4, "batch": 8, "learning_rate": 1e-3},
+            "train": {"epochs": 5, "batch": 8, "learning_rate": 1e-3},
             "evaluate": {"max_tokens": 64},
         },
         notes={

@@ -92,7 +92,7 @@ def _placed(prefix: Prefix, units: Units, *, limit: int) -> tuple[Units, list[Se
         wanted = {}
         for one in unit:
             at = _read(prefix, one)
-            wanted[one.tokens_T.tobytes() + (b"|" + at.tobytes() if prefix.reads == "places" else b"")] = (one, at)
+            wanted[_key(prefix, one, at)] = (one, at)
         new = {key: value for key, value in wanted.items() if key not in rows_of}
         more = sum(len(at) for _, at in new.values())
         if (used + more) * prefix.row_size > limit:
@@ -114,10 +114,16 @@ def _read(prefix: Prefix, sequence: Sequence) -> np.ndarray:
     return np.arange(1 if prefix.reads == "first" else sequence.length)
 
 
+def _key(prefix: Prefix, one: Sequence, at: np.ndarray) -> bytes:
+    """Return what a sequence's kept hidden states follow from: its tokens and pictures, and the places where not all are kept."""
+    seen = "".join(f"|{part.sha256}" for part in one.images).encode()
+    return one.tokens_T.tobytes() + seen + (b"|" + at.tobytes() if prefix.reads == "places" else b"")
+
+
 def _shrunk(prefix: Prefix, one: Sequence, rows_of: dict[bytes, int]) -> Sequence:
     """Return a sequence of the tokens whose hidden states are kept, with their rows."""
     at = _read(prefix, one)
-    row = rows_of[one.tokens_T.tobytes() + (b"|" + at.tobytes() if prefix.reads == "places" else b"")]
+    row = rows_of[_key(prefix, one, at)]
     kept = Kept(row, one.length)
     if prefix.reads == "all":
         return replace(one, kept=kept)

@@ -141,7 +141,7 @@ def norm_forward(x_NH: Any, weight_H: Any, epsilon: float, dtype: Any) -> tuple[
     kind = _suffix(x_NH, y_NH) if x_NH.is_contiguous() else None
     if kind not in ("bb", "fb", "ff"):
         return plain.norm_forward(x_NH, weight_H, epsilon, dtype)
-    scale_N = torch.empty(len(x_NH))
+    scale_N = torch.empty(len(x_NH), dtype=torch.float32)
     _run(f"norm_forward_{kind}", x_NH, _floats(weight_H), float(epsilon), y_NH, scale_N, *x_NH.shape)
     return y_NH, scale_N
 
@@ -167,7 +167,7 @@ def norm_backward(gradient_NH: Any, x_NH: Any, weight_H: Any, scale_N: Any, move
     if kind not in ("bb", "fb", "ff"):
         return plain.norm_backward(gradient_NH, x_NH, weight_H, scale_N, moves)
     to_NH = torch.empty_like(x_NH)
-    moved_KH = torch.zeros(torch.get_num_threads(), x_NH.shape[1]) if moves else None
+    moved_KH = torch.zeros(torch.get_num_threads(), x_NH.shape[1], dtype=torch.float32) if moves else None
     _run(f"norm_backward_{kind}", gradient_NH, x_NH, _floats(weight_H), scale_N, to_NH, moved_KH, *x_NH.shape)
     return to_NH, None if moved_KH is None else moved_KH.sum(0)
 
@@ -254,7 +254,7 @@ def weights_forward(scores: Any, first: int, group: int, causal: bool, factor: f
     if name is None:
         return plain.weights_forward(scores, first, group, causal, factor)
     assert scores.is_contiguous()
-    normaliser = torch.empty(scores.shape[:2])
+    normaliser = torch.empty(scores.shape[:2], dtype=torch.float32)
     _run(f"weights_forward_{name}", scores, normaliser, _room(scores), *scores.shape, first, group, causal, float(factor))
     return normaliser
 
@@ -296,7 +296,7 @@ def token_forward(
     group, columns = heads // shared, past[0].shape[2]
     assert name is not None and all(one.is_contiguous() for one in past) and all(one.stride()[1:] == (width, 1) for one in parts)
     assert most <= columns and rows <= len(past[0])
-    room = torch.empty(torch.get_num_threads() * (group * width + 4 * most))
+    room = torch.empty(torch.get_num_threads() * (group * width + 4 * most), dtype=torch.float32)
     to_BH = torch.empty(rows, heads * width, dtype=parts[0].dtype)
     shape = (rows, shared, group, width, columns, most)
     _run(
@@ -318,7 +318,7 @@ def _room(scores: Any) -> Any:
     """Return room for a row of weights of each thread, in whole vectors."""
     import torch
 
-    return torch.empty(torch.get_num_threads() * (scores.shape[2] + 16))
+    return torch.empty(torch.get_num_threads() * (scores.shape[2] + 16), dtype=torch.float32)
 
 
 def head_forward(logits_NV: Any, target_N: Any, entropy: bool) -> tuple[Any, Any, Any]:
@@ -330,8 +330,8 @@ def head_forward(logits_NV: Any, target_N: Any, entropy: bool) -> tuple[Any, Any
         return plain.head_forward(logits_NV, target_N, entropy)
     assert logits_NV.is_contiguous()
     target_N = target_N.to(torch.int64).contiguous()
-    logprob_N, normaliser_N = torch.empty(len(target_N)), torch.empty(len(target_N))
-    entropy_N = torch.empty(len(target_N) if entropy else 0)
+    logprob_N, normaliser_N = (torch.empty(len(target_N), dtype=torch.float32) for _ in range(2))
+    entropy_N = torch.empty(len(target_N) if entropy else 0, dtype=torch.float32)
     shape = logits_NV.shape
     _run(f"head_forward_{name}", logits_NV, target_N, logprob_N, normaliser_N, entropy_N if entropy else None, *shape)
     return logprob_N, normaliser_N, entropy_N

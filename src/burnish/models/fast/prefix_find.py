@@ -48,6 +48,8 @@ def find(model: Model, sample: Sequence, *, undropped: bool = False) -> Prefix |
             _lock(module)
         if _drops(model, [*layers, trunk], batch, last):
             return "Not kept: layers that do not move say different things of the same tokens."
+    if last.states_BTH.shape[:-1] != (1, sample.length):
+        return "Not kept: what the layers say does not stand in a row of positions."
     prefix = Prefix(
         modules=[trunk] if apart else layers[:number],
         layers=(min(number, len(layers)), len(layers)),
@@ -128,14 +130,16 @@ def _reads_first(model: Model, prefix: Prefix, batch: Batch, states_BTH: torch.T
     """Return whether a head that is part of its class reads nothing but the first token of a text."""
     import torch
 
-    from burnish.models.forward import model_inputs
+    from burnish.models.forward import PIXELS, model_inputs
     from burnish.models.heads import whole_scores
     from burnish.models.probe import exact_products
 
-    if states_BTH.shape[1] < 2 or model.spec is None or model.spec.kind != "sequence":
+    if states_BTH.shape[1] < 2 or model.spec is None or model.spec.kind not in ("sequence", "picture"):
         return False
     inputs = model_inputs(model, batch.layout)
-    first: dict[str, Any] = {name: value[:, :1] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    first: dict[str, Any] = {
+        name: value[:, :1] if isinstance(value, torch.Tensor) and name != PIXELS else value for name, value in inputs.items()
+    }
     pass_over(prefix)
     try:
         with in_mode(model.network, training=False), torch.no_grad(), exact_products():

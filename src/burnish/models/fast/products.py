@@ -83,37 +83,45 @@ def product(module: Any, pack: int, switch: Switch | None = None) -> Callable[[t
 
 
 def together(modules: Sequence[Any], pack: int, switch: Switch | None = None) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    """Return what several linear layers compute of the same rows: at once where all are plain, or plain LoRA, and laid out anew anyway."""
-    import torch
-
-    found = [None if _is_plain(module) else _plain_lora(module) for module in modules]
-    bases = [
-        module if _is_plain(module) else lora[0] for module, lora in zip(modules, found, strict=True) if lora or _is_plain(module)
-    ]
-    mixed = len(bases) < len(modules) or len({base.bias is None for base in bases}) > 1
-    if not pack or mixed or (switch is not None and any(found)):
+    """Return what several linear layers compute of the same rows: at once where all are plain, or all plain LoRA, and laid out anew anyway."""
+    plain = all(_is_plain(module) for module in modules)
+    adapters = [] if plain or switch is not None else [found for module in modules if (found := _plain_lora(module)) is not None]
+    bases = list(modules) if plain else [base for base, _, _ in adapters]
+    if not pack or len(bases) < len(modules) or len({base.bias is None for base in bases}) > 1:
         products = [product(module, pack, switch) for module in modules]
         return lambda states: tuple(one(states) for one in products)
-    widths = [base.out_features for base in bases]
+    whole, widths = _whole(bases, pack), [base.out_features for base in bases]
+    return _adapted(whole, widths, adapters) if adapters else lambda states: whole(states).split(widths, dim=-1)
+
+
+def _whole(bases: Sequence[Any], pack: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the product with the weights of several plain layers below each other."""
+    import torch
+
     with torch.no_grad():
         weight = torch.cat([base.weight.detach() for base in bases])
         bias = None if bases[0].bias is None else torch.cat([base.bias.detach() for base in bases])
-    whole = _laid(weight, bias, pack)
-    if not any(found):
-        return lambda states: whole(states).split(widths, dim=-1)
-    ranks = [0 if lora is None else len(lora[1]) for lora in found]
-    down_RH = torch.cat([lora[1] for lora in found if lora])
-    up_RH = [None if lora is None else lora[2].t().contiguous() for lora in found]
+    return _laid(weight, bias, pack)
 
-    def adapted(states_BH: torch.Tensor) -> tuple[torch.Tensor, ...]:
+
+def _adapted(
+    whole: Callable[[torch.Tensor], torch.Tensor], widths: list[int], adapters: Sequence[tuple[Any, torch.Tensor, torch.Tensor]]
+) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Return the products of several layers with a low-rank adapter each, whose first halves are one product too."""
+    import torch
+
+    down_RH = torch.cat([down for _, down, _ in adapters])
+    ranks = [len(down) for _, down, _ in adapters]
+    up_LRH = [up.t().contiguous() for _, _, up in adapters]
+
+    def products(states_BH: torch.Tensor) -> tuple[torch.Tensor, ...]:
         parts = whole(states_BH).split(widths, dim=-1)
-        inner_BR = torch.nn.functional.linear(states_BH, down_RH).split(ranks, dim=-1)
-        for part, inner, up in zip(parts, inner_BR, up_RH, strict=True):
-            if up is not None:
-                part.addmm_(inner, up)
+        inner_LBR = torch.nn.functional.linear(states_BH, down_RH).split(ranks, dim=-1)
+        for part, inner_BR, up_RH in zip(parts, inner_LBR, up_LRH, strict=True):
+            part.addmm_(inner_BR, up_RH)
         return parts
 
-    return adapted
+    return products
 
 
 def norm(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:

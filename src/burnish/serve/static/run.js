@@ -77,6 +77,7 @@ function acts(seen) {
     run.can_stop && h("button", { type: "button", on: { click: act("stop", "Stopping: the step under way is saved first.") } }, icon("stop"), "Stop"),
     run.can_resume && h("button", { type: "button", class: "main", on: { click: act("resume", "Going on.") } }, icon("again"), "Continue"),
     run.served && [h("a", { class: "button main", href: to("chat") }, "Chat"), h("a", { class: "button", href: to("compare") }, "Compare"), !run.reads && h("a", { class: "button", href: to("rate/new") }, "Rate")],
+    run.can_serve_base && h("button", { type: "button", on: { click: act("base", "The base answers too.") } }, "Load its base"),
     !run.served && run.can_serve && h("button", { type: "button", class: "main", on: { click: act("serve", "The model answers now.") } }, "Load to chat"));
 }
 

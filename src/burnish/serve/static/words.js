@@ -22,7 +22,9 @@ export function count(value) {
 }
 
 export function percent(value) {
-  return typeof value === "number" && Number.isFinite(value) ? `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %` : "–";
+  if (typeof value !== "number" || !Number.isFinite(value)) return "–";
+  const fine = (value > 0 && value < 0.1) || (value > 0.99 && value < 1);
+  return `${(100 * value).toFixed(fine ? 1 : 0)}\u00a0%`;
 }
 
 /** Milliseconds as a person says them. */
