@@ -321,3 +321,17 @@ def test_every_target_says_what_it_is() -> None:
     fields = {field.name for field in dataclasses.fields(Choices)}
     for name, target in TARGETS.items():
         assert len(target.says) > 10 and set(target.takes) <= fields, name
+
+
+def test_the_base_in_a_chat_is_the_model_without_its_adapter(run_dir: Path) -> None:
+    """Pain 11: what tuning changed: `/compare` through a pipe gives first what the model says with its adapter switched off."""
+    from burnish.chat_asking import UNSEEN
+
+    question = "colour 3 of the hill?"
+    done = cli("chat", run_dir, "--max-tokens", 8, typed=f"/compare {question}\n")
+    assert done.code == 0, done.err
+    loaded = api.load(run_dir)
+    tuned_one = api.generate(loaded, [question], max_tokens=8)[0]["text"]
+    with loaded.model.network.disable_adapter():
+        base = api.generate(loaded, [question], max_tokens=8)[0]["text"]
+    assert done.out.startswith(base.translate(UNSEEN) + "\n") and base != tuned_one
