@@ -65,6 +65,7 @@ JOBS: dict[str, Job] = {
 }
 
 NOTES: dict[str, str] = {
+    "sentiment_lora2": ("`sentiment_lora2` was made at LoRA's former default rate, 5e-3, which is too high for this job.\n"),
     "covid_qa": (
         "`covid_qa` is not learned: 843 questions on 70 articles teach a model of this size nothing that holds on other articles, and the nearest "
         "passage does better.\n"
