@@ -211,6 +211,8 @@ def _shares(values: Values) -> tuple[str, str] | None:
 def _needs_init(merged: Merged, name: str) -> Callable[[Values], tuple[str, str] | None]:
     def check(values: Values) -> tuple[str, str] | None:
         init = values["model.init"]
+        if not isinstance(init, str | None):
+            return None  # said by the schema
         other = {"vit": _OF_TEXTS, "llama": _OF_PICTURES}.get(init, ())
         if (init is not None and name not in other) or lookup(merged.tree, key_of(name)) is None:
             return None
