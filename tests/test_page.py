@@ -332,6 +332,7 @@ def test_drafts_are_found_by_ids_alone(server: Server, draft: str) -> None:
     assert ask(server, f"/page/drafts/{draft}")["status"] in (404, 405)
 
 
+@pytest.mark.slow
 def test_from_upload_to_a_finished_run(server: Server, folder: Path) -> None:
     """The way of the page without a browser: rows, guess, check, start, finished; a second start is the same run."""
     made = ask(server, "/page/drafts/upload", form=("team mail.csv", csv_rows()))
