@@ -213,7 +213,7 @@ def _needs_init(merged: Merged, name: str) -> Callable[[Values], tuple[str, str]
         init = values["model.init"]
         if not isinstance(init, str | None):
             return None  # said by the schema
-        other = {"vit": _OF_TEXTS, "llama": _OF_PICTURES}.get(init, ())
+        other = {"vit": _OF_TEXTS, "llama": _OF_PICTURES}.get(init or "", ())
         if (init is not None and name not in other) or lookup(merged.tree, key_of(name)) is None:
             return None
         if init is not None:
