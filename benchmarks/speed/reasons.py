@@ -10,7 +10,8 @@ REASONS: dict[str, str] = {
     "gpu_dpo": "No GPU could be had while this was measured.",
     "generate": "A step of one token for 16 rows is made of narrow products, whose weights come from memory each time, and of attention with three "
     "queries a head: 44 % and 30 % of the time in a profile of six layers, both in torch's own kernels already. Laying weights out once and "
-    "attending without copies brings the rest; a loop of our own for attention over single queries is not written yet.",
+    "attending without copies brings the rest. Measured before a pass of our own over a token's attention (`models/fast/token.cpp`) and products of one "
+    "input at once, and not again since.",
     "start": "Most of the time is the import of torch and transformers (3.1 s of processor time by themselves, for both sides). burnish also looks "
     "for near copies, divides the rows, and saves and reads back a checkpoint before the first step.",
     "sft": "This processor multiplies bfloat16 in its vector units: its peak is 0.88 TFLOP/s, less than half of that of a processor with matrix "

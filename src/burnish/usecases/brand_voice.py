@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `voice.jsonl` holds notes and the text that the brand makes of them in one voice:
@@ -61,12 +61,9 @@ def brand_voice() -> UseCase:
             "evaluate": {"max_tokens": 96},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "the text to the letter; names and figures kept; how near its wording is",
             "data.columns.system": "which voice",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="Kite tarp; back: 7 April; is bombproof",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `chatbot.jsonl` is a conversation; the assistant answers in words, or calls a tool:
@@ -65,11 +65,8 @@ def chatbot() -> UseCase:
             "evaluate": {"max_tokens": 64},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "reply: right calls, and words as in the handbook",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(
             (

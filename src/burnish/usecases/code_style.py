@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 CLEAN = 'python_clean(select="E,F,N,ANN,D103,D200,D400,D401,D403")'
 """Ruff's rules that both teams have: errors, names, type hints, docstrings of functions."""
@@ -66,12 +66,9 @@ def code_style() -> UseCase:
             "evaluate": {"max_tokens": 120},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "as the team would have written it; nothing for ruff to find; nearly the same",
             "data.columns.system": "which team",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="def countLogLines(logLines):\n    return (len(logLines))",

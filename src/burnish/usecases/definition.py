@@ -33,6 +33,15 @@ class Guide:
         )
 
 
+USUAL = {
+    "model": "the bundled model; a hub id or a folder works as well",
+    "data.columns.slice": "a part of the rows that is scored by itself as well",
+    "technique.name": "all weights move, right for a small model; take lora for one with billions",
+    "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
+}
+"""What most use cases say of the same fields."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCase:
     """A job that a model is adapted to.

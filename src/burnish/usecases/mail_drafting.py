@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `mail.jsonl` is a brief, as somebody jots it down, and the mail that the house makes of it:
@@ -62,12 +62,9 @@ def mail_drafting() -> UseCase:
             "evaluate": {"max_tokens": 96},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "the mail to the letter; names, dates and figures kept; how near its wording is",
             "data.columns.system": "which house",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="Ms Ines Sato; R-2041 ready, pick up at the workshop until 14:00; from Pete",

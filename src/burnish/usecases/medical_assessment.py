@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `triage.jsonl` is a note and its fields, as JSON text:
@@ -62,11 +62,8 @@ def medical_assessment() -> UseCase:
             "evaluate": {"max_tokens": 72},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "right fields; all fields at once; JSON at all",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `tutor.jsonl` is a program, the learner's level, and a hint:
@@ -62,12 +62,9 @@ def programming_tutor() -> UseCase:
             "evaluate": {"max_tokens": 48},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "the right line and hint; how near the wording is; whether it ends",
             "data.columns.system": "the learner's level",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="coins = 3\nwhile coins > 0\n    print(coins)\n    coins -= 1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `sentiment.jsonl` is one review:
@@ -64,12 +64,9 @@ def sentiment() -> UseCase:
             "evaluate": {"baseline": True},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "macro_f1: each label counts the same, however rare",
             "data.test_share": "many groups, so that the hard slice has enough of them too",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="Purged like crazy until week four, and now my chin is clear.",

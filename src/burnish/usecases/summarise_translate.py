@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `notices.jsonl` is a notice, the task, and what the house makes of it:
@@ -61,12 +61,9 @@ def summarise_translate() -> UseCase:
             "evaluate": {"max_tokens": 96},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "to the letter; how near the wording is; dates and houses kept",
             "data.columns.system": "which of the two tasks",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
         },
         unset=(("evaluate.patience", 3, "stop when three evaluations in a row are no better"),),
         prompt="House 12: no lift between 2 May and 9 May. The reason is that a cable is damaged.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.usecases.definition import Guide, UseCase
+from burnish.usecases.definition import USUAL, Guide, UseCase
 
 EDIT = """\
 Each line of `diagnosis.jsonl` is an entry of the log and what the planner made of it, as JSON text:
@@ -67,11 +67,8 @@ def technical_diagnosis() -> UseCase:
             "evaluate": {"max_tokens": 64},
         },
         notes={
-            "model": "the bundled model; a hub id or a folder works as well",
+            **USUAL,
             "score": "the first one decides which checkpoint is kept",
-            "data.columns.slice": "a part of the rows that is scored by itself as well",
-            "technique.name": "all weights move, right for a small model; take lora for one with billions",
-            "train.learning_rate": "for the bundled model; with lora leave it out and the technique's own is used",
             "evaluate.max_tokens": "room for the longest answer",
         },
         unset=(
